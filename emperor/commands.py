@@ -1,0 +1,177 @@
+"""What the control socket can do with the fleet.
+
+The one danger is waiting: a command waits for an outcome that may never come, so a client that leaves is simply
+forgotten, and the fleet never waits for a command.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+from emperor import states
+from emperor.control import Outcome, UnknownVassal
+from emperor.listeners import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from emperor.fleet import Fleet
+
+
+PATIENCE = 0.3
+"""Seconds that `status` waits for fresh counters."""
+
+
+class Commands:
+    """`emperor.control.Handler` for a `Fleet`."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    def _named(self, names: Sequence[str] | None) -> list[str]:
+        if names is None:
+            return sorted(self._fleet.vassals)
+        for name in names:
+            if name not in self._fleet.vassals:
+                raise UnknownVassal(name)
+        return list(names)
+
+    async def status(self, names: Sequence[str] | None) -> list[dict[str, Any]]:
+        """Return the facts of these vassals (of all for None), with counters as of now.
+
+        A generation that does not answer within `PATIENCE` is shown with what it said last.
+        """
+        waiting = [
+            asyncio.ensure_future(run.ask().wait())
+            for name in self._named(names)
+            for run in self._fleet.runs.get(name, {}).values()
+            if run.ready
+        ]
+        if waiting:
+            _, late = await asyncio.wait(waiting, timeout=PATIENCE)
+            for task in late:
+                task.cancel()
+        return await self.facts(names)
+
+    async def facts(self, names: Sequence[str] | None) -> list[dict[str, Any]]:
+        """Return what is known of these vassals (of all for None), one object each."""
+        from emperor.report import rss_of  # noqa: PLC0415 (psutil is loaded only when somebody asks)
+
+        chosen = self._named(names)
+        pids = {name: self._pids(name) for name in chosen}
+        # A look at every process of the machine: not on the loop.
+        memory = await asyncio.to_thread(rss_of, [pid for several in pids.values() for pid in several])
+        chosen = [name for name in chosen if name in self._fleet.vassals]
+        return [self._row(name, sum(memory.get(pid, 0) for pid in pids[name])) for name in chosen]
+
+    def _pids(self, name: str) -> list[int]:
+        found = []
+        for run in self._fleet.runs.get(name, {}).values():
+            if run.pid:
+                found.append(run.pid)
+            if run.stats is not None:
+                found.extend(run.stats.pids)
+        return found
+
+    def _row(self, name: str, rss: int) -> dict[str, Any]:
+        fleet = self._fleet
+        vassal = fleet.vassals[name]
+        current = vassal.serving or vassal.coming
+        run = fleet.runs.get(name, {}).get(current.number) if current is not None else None
+        stats = run.stats if run is not None else None
+        failure = vassal.failure
+        now, wall = fleet.loop.time(), time.time()
+        return {
+            "name": name,
+            "path": vassal.manifest.path,
+            "state": vassal.state.value,
+            "since": fleet.since.get(name, wall),
+            "generation": current.number if current is not None else None,
+            "pid": run.pid if run is not None and run.pid else None,
+            "workers": stats.workers if stats is not None else 0,
+            "worker_pids": list(stats.pids) if stats is not None else [],
+            "requests": stats.requests if stats is not None else 0,
+            "exceptions": stats.exceptions if stats is not None else 0,
+            "respawns": stats.respawns if stats is not None else 0,
+            "addresses": [shown(entry) for entry in fleet.store.of(name)],
+            "loyal": bool(vassal.serving is not None and vassal.serving.loyal),
+            "last_failure": None
+            if failure is None
+            else {
+                "stage": failure.stage,
+                "reason": failure.reason,
+                "detail": failure.detail,
+                "at": fleet.failed_at.get(name, wall),
+            },
+            "next_retry": None if vassal.next_retry is None else wall + vassal.next_retry - now,
+            "rss": rss,
+            "uid": run.facts.uid if run is not None and run.facts is not None else None,
+            "cron": [],
+            "daemons": [],
+        }
+
+    async def reload(self, names: Sequence[str] | None, *, wait: bool, strategy: str | None) -> list[Outcome]:
+        """Reload these vassals (all but the stopped ones for None), and wait for what becomes of it if asked."""
+        fleet = self._fleet
+        chosen = self._named(names)
+        if names is None:
+            chosen = [name for name in chosen if fleet.vassals[name].state is not states.State.STOPPED]
+        futures = {name: fleet.waiters.outcome(name, fleet.vassals[name].next_number) for name in chosen}
+        for name in chosen:
+            fleet.feed(name, states.Reload(strategy))
+        if wait:
+            return [await self._outcome(name, futures[name]) for name in chosen]
+        return [
+            await self._outcome(name, future)
+            if future.done()
+            else Outcome(name, ok=True, generation=None, text="reload asked for")
+            for name, future in futures.items()
+        ]
+
+    async def stop(self, names: Sequence[str]) -> list[Outcome]:
+        """Stop these vassals and hold them until `start`."""
+        return await self._change(names, states.Stop(), states.State.STOPPED, "stopped")
+
+    async def start(self, names: Sequence[str]) -> list[Outcome]:
+        """Let these vassals run (again), and wait until they do."""
+        fleet = self._fleet
+        outcomes = []
+        waiting = {}
+        for name in self._named(names):
+            vassal = fleet.vassals[name]
+            if vassal.serving is not None and not vassal.held:
+                outcomes.append(Outcome(name, ok=True, generation=vassal.serving.number, text="runs already"))
+                continue
+            wanted = vassal.coming.number if vassal.coming is not None else vassal.next_number
+            waiting[name] = fleet.waiters.outcome(name, wanted)
+            fleet.feed(name, states.Start())
+        for name, future in waiting.items():
+            outcomes.append(await self._outcome(name, future))
+        return outcomes
+
+    async def _change(self, names: Sequence[str], event: states.Event, goal: states.State, text: str) -> list[Outcome]:
+        fleet = self._fleet
+        chosen = self._named(names)
+        for name in chosen:
+            fleet.feed(name, event)
+        outcomes = []
+        for name in chosen:
+            while (vassal := fleet.vassals.get(name)) is not None and vassal.state is not goal:
+                if not vassal.held:
+                    break
+                await asyncio.sleep(0.01)
+            reached = vassal is not None and vassal.state is goal
+            outcomes.append(Outcome(name, reached, None, text if reached else "started again, or gone, meanwhile"))
+        return outcomes
+
+    @staticmethod
+    async def _outcome(name: str, future: asyncio.Future[tuple[bool, int | None, str]]) -> Outcome:
+        ok, generation, text = await future
+        return Outcome(name, ok, generation, text)
+
+    def log_path(self, name: str) -> str | None:
+        """Return the file that holds the output of vassal `name`, None where it is the emperor's own."""
+        self._named([name])
+        return self._fleet.log_path(name)

@@ -1,0 +1,161 @@
+"""The emperor: puts monitor, fleet and control together, and hears signals. Wiring, no policy.
+
+The one danger is blocking: everything here runs on one loop, and nothing on it sleeps, scans or waits for a vassal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+from emperor import manifest
+from emperor.closer import Closer
+from emperor.commands import Commands
+from emperor.control import ControlError, ControlServer
+from emperor.fleet import Fleet
+from emperor.journal import flush, say
+from emperor.monitor import Monitor
+from emperor.notify import Notifier
+from emperor.places import PlaceOptions, parse_place
+from emperor.spawner import raise_nofile
+from emperor.states import Forgive, Reload
+from emperor.throttle import Pace
+from emperor.watch import Watch
+from vassal import __version__, sessions
+
+if TYPE_CHECKING:
+    from emperor.settings import EmperorSettings
+
+try:
+    from setproctitle import setproctitle
+except ImportError:
+
+    def setproctitle(title: str) -> None:
+        """Do nothing: a title is cosmetic."""
+
+
+class Emperor:
+    """One emperor, from its settings to its exit status."""
+
+    def __init__(self, settings: EmperorSettings) -> None:
+        self._settings = settings
+        self._loop = asyncio.get_running_loop()
+        self._done: asyncio.Future[int] = self._loop.create_future()
+        self._stopping = False
+        nofile = raise_nofile()
+        self.fleet = Fleet(self._loop, settings, Closer(), Pace(os.cpu_count() or 1), say, self._forgotten, nofile)
+        self._monitor = Monitor(
+            [parse_place(place) for place in settings.places],
+            PlaceOptions(nofollow=settings.nofollow, extra_extensions=settings.extra_extensions),
+            deliver=self._deliver,
+            warn=say,
+            freq=settings.freq,
+            make_watch=Watch,
+        )
+        self._control = ControlServer(settings.control or "", Commands(self.fleet))
+        self._notifier = Notifier(os.environ)
+
+    async def run(self) -> int:
+        """Serve until a signal says otherwise; return the exit status."""
+        try:
+            await self._control.start()
+        except ControlError as error:
+            say(str(error))
+            return 1
+        try:
+            self.fleet.start()
+        except OSError as error:
+            say(f"cannot start the fork server: {error}")
+            await self._control.close()
+            return 1
+        self._catch_signals()
+        await self._monitor.start()
+        count = len(self.fleet.vassals)
+        sys.stdout.write(f"emperor ready: {count} vassals, control {self._settings.control}\n")
+        sys.stdout.flush()
+        self._notifier.ready(f"{count} vassals")
+        self._tick()
+        return await self._done
+
+    def _catch_signals(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            self._loop.add_signal_handler(number, self._stop, number)
+        self._loop.add_signal_handler(signal.SIGHUP, self._reload_all)
+        self._loop.add_signal_handler(signal.SIGUSR1, self._log_status)
+        self._loop.add_signal_handler(signal.SIGURG, self._forgive)
+
+    def _tick(self) -> None:
+        """Once a while: the process title, and systemd's watchdog."""
+        setproctitle(f"emperor: {len(self.fleet.vassals)} vassals")
+        self._notifier.alive()
+        interval = self._notifier.watchdog
+        self._loop.call_later(min(5.0, interval / 2) if interval else 5.0, self._tick)
+
+    def _deliver(self, events: list[manifest.Event]) -> None:
+        for event in events:
+            if isinstance(event, manifest.Vanished):
+                self.fleet.vanished(event.name)
+            else:
+                self.fleet.seen(event.manifest)
+
+    def _forgotten(self, name: str) -> None:
+        self._monitor.release(name)
+
+    # --- signals -------------------------------------------------------------------------------------------------
+
+    def _stop(self, number: int) -> None:
+        if self._stopping:
+            say("told to stop again: killing what is left")
+            self.fleet.kill_all()
+            return
+        self._stopping = True
+        say(f"{signal.Signals(number).name}: stopping {len(self.fleet.vassals)} vassals")
+        self._notifier.stopping("stopping")
+        self._monitor.close()
+        self._stop_task = self._loop.create_task(self._stop_all())
+
+    async def _stop_all(self) -> None:
+        await self.fleet.stop_all()
+        await self._control.close()
+        say("all vassals have stopped")
+        self._done.set_result(0)
+
+    def _reload_all(self) -> None:
+        say(f"SIGHUP: reloading {len(self.fleet.vassals)} vassals")
+        for name in list(self.fleet.vassals):
+            self.fleet.feed(name, Reload(None))
+
+    def _log_status(self) -> None:
+        self._status_task = self._loop.create_task(self._log_rows())
+
+    async def _log_rows(self) -> None:
+        from emperor.report import status_rows  # noqa: PLC0415 (psutil is loaded only when somebody asks)
+
+        text = status_rows(await Commands(self.fleet).facts(None), width=120)
+        for line in text.splitlines():
+            say(line)
+
+    def _forgive(self) -> None:
+        say("SIGURG: forgetting all backoff")
+        for name in list(self.fleet.vassals):
+            self.fleet.feed(name, Forgive())
+
+
+def run(settings: EmperorSettings) -> int:
+    """Run an emperor with `settings` in the foreground; return its exit status."""
+    os.environ.pop("LISTEN_FDS", None)
+    sessions.become_subreaper()
+    for note in settings.notes:
+        say(f"{note.file}:{note.line}: {note.level}: {note.message}" if note.line else f"{note.file}: {note.message}")
+    say(f"Emperor {__version__}, pid {os.getpid()}, watching " + ", ".join(settings.places))
+
+    async def main() -> int:
+        return await Emperor(settings).run()
+
+    try:
+        return asyncio.run(main())
+    finally:
+        flush()

@@ -1,0 +1,104 @@
+"""What an event means for its vassal: the rows of the lifecycle's table.
+
+The danger here: what comes from a link may be a lie. `classify` decides by the generation's *role*; one that speaks out
+of turn, or after its time, must come out as `Kind.STALE`, never as something that the table calls impossible.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from emperor.states import (
+    Alarm,
+    Due,
+    Event,
+    Exited,
+    Facts,
+    Failed,
+    Forgive,
+    Generational,
+    Heartbeat,
+    Loyal,
+    Ready,
+    Released,
+    Reload,
+    Slot,
+    Start,
+    Stop,
+    Touched,
+    Vanished,
+    Vassal,
+)
+
+
+class Kind(enum.StrEnum):
+    """What can happen, by the role of the generation that it happens to."""
+
+    TOUCHED = "touched"
+    VANISHED = "vanished"
+    RELOAD = "reload"
+    START = "start"
+    STOP = "stop"
+    SLOT = "slot"
+    FACTS = "facts"
+    READY = "ready"
+    COMING_FAILED = "coming_failed"
+    COMING_EXITED = "coming_exited"
+    SERVING_EXITED = "serving_exited"
+    SERVING_LOYAL = "serving_loyal"
+    SERVING_BEAT = "serving_beat"
+    LEAVING_RELEASED = "leaving_released"
+    LEAVING_EXITED = "leaving_exited"
+    START_OVERDUE = "start_overdue"
+    SUPERSEDED_DUE = "superseded_due"
+    RETRY_DUE = "retry_due"
+    MERCY_OVERDUE = "mercy_overdue"
+    BEAT_OVERDUE = "beat_overdue"
+    FORGIVE = "forgive"
+    STALE = "stale"
+
+
+_PLAIN: dict[type[Event], Kind] = {
+    Touched: Kind.TOUCHED,
+    Vanished: Kind.VANISHED,
+    Reload: Kind.RELOAD,
+    Start: Kind.START,
+    Stop: Kind.STOP,
+    Slot: Kind.SLOT,
+    Forgive: Kind.FORGIVE,
+}
+_OF_COMING: dict[type[Event], Kind] = {
+    Facts: Kind.FACTS,
+    Ready: Kind.READY,
+    Failed: Kind.COMING_FAILED,
+    Exited: Kind.COMING_EXITED,
+}
+_OF_SERVING: dict[type[Event], Kind] = {
+    Exited: Kind.SERVING_EXITED,
+    Loyal: Kind.SERVING_LOYAL,
+    Heartbeat: Kind.SERVING_BEAT,
+}
+_OF_LEAVING: dict[type[Event], Kind] = {Released: Kind.LEAVING_RELEASED, Exited: Kind.LEAVING_EXITED}
+_ALARMS = {
+    Alarm.START: Kind.START_OVERDUE,
+    Alarm.SUPERSEDED: Kind.SUPERSEDED_DUE,
+    Alarm.RETRY: Kind.RETRY_DUE,
+    Alarm.MERCY: Kind.MERCY_OVERDUE,
+    Alarm.HEARTBEAT: Kind.BEAT_OVERDUE,
+}
+
+
+def classify(vassal: Vassal, event: Event, now: float) -> Kind:
+    """Return what `event` means for `vassal` at `now` (monotonic seconds)."""
+    if isinstance(event, Due):
+        at = vassal.alarms.get((event.alarm, event.gen))
+        return Kind.STALE if at is None or at > now else _ALARMS[event.alarm]
+    if not isinstance(event, Generational):
+        return _PLAIN[type(event)]
+    if vassal.coming is not None and vassal.coming.number == event.gen:
+        return _OF_COMING.get(type(event), Kind.STALE)
+    if vassal.serving is not None and vassal.serving.number == event.gen:
+        return _OF_SERVING.get(type(event), Kind.STALE)
+    if event.gen in vassal.leaving:
+        return _OF_LEAVING.get(type(event), Kind.STALE)
+    return Kind.STALE

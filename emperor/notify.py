@@ -1,0 +1,76 @@
+"""Tells systemd how the emperor is: ready, reloading, stopping, alive (sd_notify(3)).
+
+The danger here: blocking, or failing, for the sake of a courtesy. The socket does not block, and what cannot be sent is
+not sent. The fork server and the vassals must not inherit NOTIFY_SOCKET, or an app could speak for the emperor.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+"""What systemd leaves in the environment for the emperor alone: to be taken out of everybody else's."""
+
+
+class Notifier:
+    """Speaks to the service manager, or to nobody where there is none.
+
+    Args:
+        environ: NOTIFY_SOCKET (a path, or an abstract name after `@`), WATCHDOG_USEC and WATCHDOG_PID count.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._address = environ.get("NOTIFY_SOCKET", "")
+        self.watchdog = _interval(environ) if self._address else None
+        """Seconds between two calls of `alive`: half of what systemd tolerates; None if it does not ask."""
+
+    def ready(self, status: str) -> bool:
+        """The fleet is up; also ends a `reloading`. Returns whether it could be told."""
+        return self._send(f"READY=1\n{_status(status)}")
+
+    def reloading(self, status: str) -> bool:
+        """A reload of the whole fleet has begun (systemd wants the monotonic time in microseconds with it)."""
+        return self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}\n{_status(status)}")
+
+    def stopping(self, status: str) -> bool:
+        """The emperor is about to end."""
+        return self._send(f"STOPPING=1\n{_status(status)}")
+
+    def status(self, status: str) -> bool:
+        """One line for `systemctl status`."""
+        return self._send(_status(status))
+
+    def alive(self) -> bool:
+        """The loop turns: due every `watchdog` seconds."""
+        return self._send("WATCHDOG=1")
+
+    def _send(self, message: str) -> bool:
+        if not self._address.startswith(("/", "@")):
+            return False  # none, or a kind that is not ours to speak (vsock)
+        address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
+                sender.connect(address)
+                sender.send(message.encode("utf-8", "backslashreplace"))
+        except OSError:
+            return False
+        return True
+
+
+def _status(text: str) -> str:
+    return "STATUS=" + " ".join(text.split())  # a line feed would begin another assignment
+
+
+def _interval(environ: Mapping[str, str]) -> float | None:
+    try:
+        microseconds = int(environ.get("WATCHDOG_USEC", ""))
+        meant_for = int(environ.get("WATCHDOG_PID") or os.getpid())
+    except ValueError:
+        return None
+    return microseconds / 2_000_000 if microseconds > 0 and meant_for == os.getpid() else None

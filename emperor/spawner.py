@@ -1,0 +1,246 @@
+"""The emperor's end of the fork server: starts it, asks it for children, and takes over when it dies.
+
+The one danger is a death in between: a request that nobody answers any more, or masters that have lost their parent.
+Unanswered requests are reported as failed; orphaned masters come back to the emperor (see `emperor.orphans`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import resource
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from emperor.orphans import Orphans
+from vassal import link
+
+if TYPE_CHECKING:
+    import asyncio
+    import socket
+    from collections.abc import Callable
+
+FIRST_WAIT = 0.05
+"""Seconds before a fork server that died young is replaced; doubled each time."""
+LONGEST_WAIT = 5.0
+YOUNG = 5.0
+"""Seconds of life after which a death counts as the first again."""
+CLIENT_FD = 3
+"""The descriptor on which the fork server finds its socket."""
+
+
+class Parent(Protocol):
+    """Who asked for the children."""
+
+    def spawned(self, spawn: int, pid: int, pidfd: int) -> None:
+        """The child `spawn` runs as `pid`; `pidfd` is the receiver's to close."""
+
+    def unspawned(self, spawn: int, reason: str) -> None:
+        """The child `spawn` does not run."""
+
+    def exited(self, spawn: int, status: int) -> None:
+        """The child `spawn` has ended (`status` as of `subprocess`), and so have its jobs and daemons."""
+
+
+class Spawner:
+    """One fork server at a time. Everything here runs on the loop."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, parent: Parent, say: Callable[[str], None], nofile: int
+    ) -> None:
+        self._loop = loop
+        self._parent = parent
+        self._say = say
+        self._nofile = nofile
+        self._end: link.End | None = None
+        self._pid = 0
+        self._pidfd = -1
+        self._started = 0.0
+        self._wait = FIRST_WAIT
+        self._asked: dict[int, int] = {}
+        """Spawn -> our copy of the child's end of its link, kept until it is answered."""
+        self._later: list[int] = []
+        """Spawns asked for while no fork server runs."""
+        self._masters: dict[int, int] = {}
+        """Spawn -> pid of the children of the fork server that runs now."""
+        self._orphans = Orphans(loop, parent.exited)
+        self._closing = False
+
+    # --- the fork server -----------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start a fork server.
+
+        Raises:
+            OSError: no process can be started.
+        """
+        ours, theirs = link.pair()
+        boot = os.path.join(os.path.dirname(os.path.abspath(link.__file__)), "boot.py")
+        python = getattr(sys, "_base_executable", None) or sys.executable
+        # -I -S and no current directory: nothing that a tenant wrote can be imported.
+        arguments = [python, "-I", "-S", boot, "forkserver", str(CLIENT_FD), str(self._nofile), *_origins()]
+        keep = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH")
+        self._pid = os.posix_spawn(
+            python,
+            arguments,
+            {name: os.environ[name] for name in keep if name in os.environ},
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, theirs.fileno(), CLIENT_FD),
+                (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+            ],
+            setpgroup=0,
+            setsigmask=(),
+            setsigdef=(signal.SIGPIPE, signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP),
+        )
+        theirs.close()
+        self._orphans.ours = {self._pid}
+        self._started = time.monotonic()
+        self._pidfd = os.pidfd_open(self._pid)
+        self._end = link.End(ours, link.AT_SPAWNER)
+        self._loop.add_reader(self._pidfd, self._died)
+        self._loop.add_reader(ours.fileno(), self._read)
+        for spawn in self._later:
+            self._ask(spawn)
+        self._later.clear()
+
+    @property
+    def pid(self) -> int:
+        """The fork server's pid, 0 while there is none."""
+        return self._pid
+
+    def _died(self) -> None:
+        """The fork server is gone: fail what it did not answer, and start another."""
+        self._read()
+        self._loop.remove_reader(self._pidfd)
+        os.close(self._pidfd)
+        self._pidfd = -1
+        self._hang_up()
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self._pid, 0)
+        self._pid = 0
+        for spawn in tuple(self._asked):
+            self._answered(spawn)
+            self._parent.unspawned(spawn, "the fork server died")
+        for spawn, pid in self._masters.items():
+            self._orphans.adopt(spawn, pid)
+        self._masters.clear()
+        if self._closing:
+            return
+        young = time.monotonic() - self._started < YOUNG
+        self._wait = min(self._wait * 2, LONGEST_WAIT) if young else FIRST_WAIT
+        self._say(f"the fork server died; the vassals go on, another one starts in {self._wait:g} s")
+        self._loop.call_later(self._wait, self._start_again)
+
+    def _start_again(self) -> None:
+        if self._closing:
+            return
+        try:
+            self.start()
+        except OSError as error:
+            self._say(f"cannot start a fork server: {error.strerror}; trying again in {LONGEST_WAIT:g} s")
+            self._loop.call_later(LONGEST_WAIT, self._start_again)
+
+    def _hang_up(self) -> None:
+        if self._end is not None:
+            self._loop.remove_reader(self._end.fileno())
+            self._loop.remove_writer(self._end.fileno())
+            self._end.close()
+            self._end = None
+
+    def close(self) -> None:
+        """Let the fork server go; it ends when its last child has."""
+        self._closing = True
+        self._hang_up()
+
+    # --- requests ------------------------------------------------------------------------------------------------
+
+    def spawn(self, spawn: int, descriptor: int) -> None:
+        """Ask for a child with the link `descriptor`, which becomes ours to close."""
+        self._asked[spawn] = descriptor
+        if self._end is None:
+            self._later.append(spawn)
+        else:
+            self._ask(spawn)
+
+    def _ask(self, spawn: int) -> None:
+        if self._end is None or spawn not in self._asked:
+            return
+        try:
+            self._end.post(link.Spawn(spawn), (self._asked[spawn],))
+            if self._end.pending:
+                self._loop.add_writer(self._end.fileno(), self._write)
+        except (link.LinkError, link.LinkClosed) as error:
+            self._answered(spawn)
+            self._loop.call_soon(self._parent.unspawned, spawn, f"the fork server does not answer: {error}")
+
+    def sweep(self, spawn: int) -> None:
+        """End what is left of this child's session at once when it is dead."""
+        self._orphans.sweep(spawn)
+        if self._end is not None:
+            try:
+                self._end.post(link.Sweep(spawn))
+            except (link.LinkError, link.LinkClosed):
+                return  # its workers have the usual grace then
+            if self._end.pending:
+                self._loop.add_writer(self._end.fileno(), self._write)
+
+    def _write(self) -> None:
+        if self._end is None:
+            return
+        with contextlib.suppress(link.LinkClosed):
+            if not self._end.flush():
+                return
+        self._loop.remove_writer(self._end.fileno())
+
+    def _answered(self, spawn: int) -> None:
+        descriptor = self._asked.pop(spawn, -1)
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def _read(self) -> None:
+        end = self._end
+        if end is None:
+            return
+        try:
+            while (message := end.read()) is not None:
+                record, fds = message
+                if isinstance(record, link.Spawned):
+                    self._answered(record.spawn)
+                    self._masters[record.spawn] = record.pid
+                    self._parent.spawned(record.spawn, record.pid, fds[0])
+                elif isinstance(record, link.Unspawned):
+                    self._answered(record.spawn)
+                    self._parent.unspawned(record.spawn, record.reason)
+                elif isinstance(record, link.Exited):
+                    self._masters.pop(record.spawn, None)
+                    self._parent.exited(record.spawn, record.status)
+        except (link.LinkClosed, link.LinkError):
+            self._loop.remove_reader(end.fileno())  # its pidfd says the rest
+
+
+def _origins() -> list[str]:
+    """``name=path`` of the packages that the fork server loads from this installation."""
+    found = []
+    for name in ("httptools", "setproctitle"):
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:
+            raise OSError(f"the package {name} is not installed beside emperor")
+        found.append(f"{name}={spec.origin}")
+    return found
+
+
+def raise_nofile() -> int:
+    """Raise the soft RLIMIT_NOFILE to the hard one; return the soft one as it was, for the vassals."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return soft
+
+
+def link_pair() -> tuple[socket.socket, int]:
+    """Return (our end, the child's end as a bare descriptor)."""
+    ours, theirs = link.pair()
+    return ours, theirs.detach()

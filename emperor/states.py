@@ -1,0 +1,369 @@
+"""What the lifecycle speaks of: a vassal's record, what can happen to it (events), and what is to be done (actions).
+
+All of it is frozen data: no process, socket or clock. The danger here: the mappings in a record are shared between
+its versions. They are replaced, never changed in place.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from emperor import manifest
+    from vassal import link
+
+OVERLAP = "overlap"
+DRAIN = "drain"
+
+
+class State(enum.StrEnum):
+    """What `emperor status` shows. The order is that of the table's columns."""
+
+    WAITING = "waiting"
+    STARTING = "starting"
+    RUNNING = "running"
+    RELOADING = "reloading"
+    STOPPING = "stopping"
+    BACKOFF = "backoff"
+    BROKEN = "broken"
+    STOPPED = "stopped"
+
+
+class Phase(enum.StrEnum):
+    """How far a leaving generation has come."""
+
+    RELEASING = "releasing"
+    RETIRING = "retiring"
+    KILLED = "killed"
+
+
+class Alarm(enum.StrEnum):
+    """Kinds of deadlines. All but RETRY belong to one generation."""
+
+    START = "start"
+    SUPERSEDED = "superseded"
+    RETRY = "retry"
+    MERCY = "mercy"
+    HEARTBEAT = "heartbeat"
+
+
+# --- the record --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the emperor's own settings say to every vassal's life.
+
+    Attributes:
+        throttle_ms: First wait after a disloyal death, in ms.
+        max_throttle_ms: Longest such wait, in ms.
+        mercy: Seconds to retire in, for a generation that has not said otherwise.
+        start_timeout: Seconds to become ready in while an older generation serves, likewise.
+        required_heartbeat: Seconds between two heartbeats of a generation that has sent one; 0: not watched.
+    """
+
+    throttle_ms: int = 1000
+    max_throttle_ms: int = 180_000
+    mercy: int = 60
+    start_timeout: int = 60
+    required_heartbeat: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One run that is coming or serving. `started` and `ready_at` are monotonic seconds, `mercy` and `start_timeout`
+    seconds; `strategy` is how its successor takes over ('' counts as overlap).
+    """  # noqa: D205 (one sentence a field would be longer than the fields)
+
+    number: int
+    manifest: manifest.Manifest
+    started: float
+    mercy: int
+    start_timeout: int
+    ready_at: float | None = None
+    loyal: bool = False
+    strategy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """A generation on its way out.
+
+    Attributes:
+        phase: How far it is.
+        mercy: Seconds that its retirement may take.
+        final: It was told that it has no successor, so it unlinks its sockets and then says `Released`.
+        clear: A successor may start beside it. Not so for one that is drained, is killed (it may still hold a
+            new address), or has yet to unlink its sockets.
+        owed: Answers `Released` that are still to come.
+    """
+
+    phase: Phase
+    mercy: int
+    final: bool = False
+    clear: bool = True
+    owed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why the last start or run failed. `stage` is one of `vassal.link.STAGES`, ``exit`` (ended before it was ready,
+    without a word), ``crash`` (after) or ``manifest``; `at` is in monotonic seconds.
+    """  # noqa: D205 (as above)
+
+    stage: str
+    reason: str
+    detail: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Vassal:
+    """All that the lifecycle knows of one vassal. Times are monotonic seconds.
+
+    Attributes:
+        name: Its name.
+        manifest: The newest one.
+        state: See `State`; `since` when it came into it.
+        limits: The emperor's.
+        serving: The generation that is ready and the newest of these.
+        coming: The generation that is not ready yet.
+        leaving: By number, those on their way out. They may be there in any state but ``stopped``.
+        next_number: What the next generation will be called. A `Reload` is answered by the first `Outcome` of this
+            number or a later one.
+        failures: Disloyal deaths and starts that could not be forked, in a row. One that became loyal and lives on
+            still shows those before it; its own death forgets them.
+        failure: The last one, kept until the next success.
+        alarms: When `Due` is to be sent, by (kind, generation or 0).
+        again: Touched since the coming generation was asked for.
+        held: Stopped by command, until `Start`.
+        gone: Its file is gone.
+        queued: It waits in the throttle.
+        strategy: What a reload command asked for, until that reload begins; '' leaves it to the serving generation.
+        shut: Its listeners are to be shut down before the next start (`collision`).
+        active: The serving generation was told to start its jobs.
+        minute: Last cron minute that a released generation served, for the next `Activate`.
+        running: Unique jobs that released generations still run, likewise.
+    """
+
+    name: str
+    manifest: manifest.Manifest
+    state: State
+    since: float
+    limits: Limits
+    serving: Generation | None = None
+    coming: Generation | None = None
+    leaving: Mapping[int, Leaving] = field(default_factory=dict)
+    next_number: int = 1
+    failures: int = 0
+    failure: Failure | None = None
+    alarms: Mapping[tuple[Alarm, int], float] = field(default_factory=dict)
+    again: bool = False
+    held: bool = False
+    gone: bool = False
+    queued: bool = False
+    strategy: str = ""
+    shut: bool = False
+    active: bool = False
+    minute: int = 0
+    running: tuple[str, ...] = ()
+
+    @property
+    def next_retry(self) -> float | None:
+        """When a start is tried again by itself (monotonic seconds), None if nothing waits for that."""
+        return self.alarms.get((Alarm.RETRY, 0))
+
+    @property
+    def next_alarm(self) -> float | None:
+        """When `overdue` next has something (monotonic seconds), None for never."""
+        return min(self.alarms.values(), default=None)
+
+    def overdue(self, now: float) -> list[Due]:
+        """Return the alarms that are due at `now`, earliest first."""
+        due = sorted((at, kind, number) for (kind, number), at in self.alarms.items() if at <= now)
+        return [Due(kind, number) for _, kind, number in due]
+
+
+# --- events ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """The file has a new version, or came back before its vassal was forgotten."""
+
+    manifest: manifest.Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Vanished:
+    """The file is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """Somebody asks for a new generation; `strategy` None: as configured."""
+
+    strategy: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """``emperor start``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """``emperor stop``, or the emperor ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """The throttle says go."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forgive:
+    """SIGURG: forget all backoff."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Generation `gen` has read its file (`vassal.link.Facts`). `start_timeout` in seconds; 0 or '': not said."""
+
+    gen: int
+    start_timeout: int = 0
+    strategy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Generation `gen` accepts; `mercy` in seconds."""
+
+    gen: int
+    mercy: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Generation `gen` cannot come up. It has not exited yet: `Exited` follows."""
+
+    gen: int
+    stage: str
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Loyal:
+    """Generation `gen` has proved itself."""
+
+    gen: int
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """The master of generation `gen` turns."""
+
+    gen: int
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """Generation `gen` runs no more jobs, or (after a final retire) has unlinked its sockets."""
+
+    gen: int
+    minute: int = 0
+    running: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """Generation `gen` has ended, or could not be forked at all; exactly one follows every `Spawn`.
+
+    `text` says how ("exited with status 1", "was killed by SIGSEGV").
+    """
+
+    gen: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """An alarm's time has come. One that was disarmed or moved meanwhile is stale, and so without effect."""
+
+    alarm: Alarm
+    gen: int = 0
+
+
+Generational = Facts | Ready | Failed | Loyal | Heartbeat | Released | Exited
+Event = Touched | Vanished | Reload | Start | Stop | Slot | Forgive | Due | Generational
+
+# --- actions -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Enqueue:
+    """Ask the throttle for a place: `Pace.request`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dequeue:
+    """Give up the place in the queue, or among the starts, whichever it is: `Pace.cancel`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn:
+    """Start generation `gen` from `manifest`."""
+
+    gen: int
+    manifest: manifest.Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send `record` to generation `gen`."""
+
+    gen: int
+    record: link.Record
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """SIGKILL generation `gen` and sweep its session, also where its process is not there yet."""
+
+    gen: int
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Take the listeners of generation `gen` into the store; what left the file is shut once the old one is gone."""
+
+    gen: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShutListeners:
+    """Shut all stored listeners of the vassal down: clients are refused at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Answer those who wait for generation `gen` or an earlier one; None: everybody who waits."""
+
+    gen: int | None
+    ok: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """A line for the emperor's log; the vassal's name goes before it."""
+
+    text: str
+
+
+Action = Enqueue | Dequeue | Spawn | Send | Kill | Commit | ShutListeners | Outcome | Say

@@ -1,0 +1,82 @@
+"""Pace: how fast the whole fleet may start, and how long one failing vassal waits.
+
+Pure: names and times come in, names and times go out. The one danger is a place that is never given back: it would
+slow the fleet down for good, so a place is only lent, for `PATIENCE` seconds.
+"""
+
+from __future__ import annotations
+
+PATIENCE = 5.0
+"""Seconds after which a start that is not over gives its place away: a slow app must not delay the others."""
+PLACES_PER_CORE = 2
+"""Starts at once for each core: one computes while another waits for its disk."""
+JITTER = 0.1
+"""Share of a wait that chance may take off, so that vassals that fell together do not rise together."""
+SHORTEST = 0.1
+"""Seconds; also where ``emperor-throttle`` is 0, since a crash loop without any wait starves the other vassals."""
+
+
+def backoff(failures: int, base_ms: int, max_ms: int, dice: float) -> float:
+    """Return how many seconds to wait after `failures` disloyal deaths in a row.
+
+    Args:
+        failures: At least 1; fewer count as 1.
+        base_ms: The first wait in ms; it doubles with each further failure.
+        max_ms: The longest wait in ms.
+        dice: In [0, 1): how much of `JITTER` to take off. Never more than `max_ms` comes out.
+    """
+    doublings = min(max(failures, 1) - 1, 32)  # 2**32 ms is beyond every maximum, and floats stay exact
+    wait = min(base_ms * (1 << doublings), max_ms) / 1000
+    return max(wait * (1 - JITTER * dice), SHORTEST)
+
+
+class Pace:
+    """Lends places to start in, first come, first served.
+
+    Args:
+        cores: Of the machine; `PLACES_PER_CORE` starts for each at once.
+    """
+
+    def __init__(self, cores: int) -> None:
+        self.places = PLACES_PER_CORE * max(cores, 1)
+        self._queue: dict[str, None] = {}  # in order of arrival; a dict, so that leaving it costs no search
+        self._starts: dict[str, float] = {}  # who holds a place since when
+
+    def request(self, name: str) -> None:
+        """Queue `name`; one that is in the queue keeps its position."""
+        self._queue.setdefault(name)
+
+    def cancel(self, name: str) -> None:
+        """Forget `name`: it waits no more, and gives its place back. Unknown names are no error."""
+        self._queue.pop(name, None)
+        self._starts.pop(name, None)
+
+    def started(self, name: str, now: float) -> None:
+        """`name` starts at `now` (monotonic seconds), granted before or not: its `PATIENCE` counts from here."""
+        self._starts[name] = now
+
+    def finished(self, name: str) -> None:
+        """The start of `name` is over, well or ill. A new request of the same name stays in the queue."""
+        self._starts.pop(name, None)
+
+    def due(self, now: float) -> list[str]:
+        """Return who may start at `now`, in order. Each takes a place, until `finished`, `cancel` or `PATIENCE`."""
+        for name in [name for name, since in self._starts.items() if since + PATIENCE <= now]:
+            del self._starts[name]
+        granted: list[str] = []
+        while self._queue and len(self._starts) < self.places:
+            name = next(iter(self._queue))
+            del self._queue[name]
+            self._starts[name] = now
+            granted.append(name)
+        return granted
+
+    def next(self, now: float) -> float | None:
+        """Return when `due` has somebody next if nothing else happens (monotonic seconds); None if nobody waits."""
+        if not self._queue:
+            return None
+        if len(self._starts) < self.places:
+            return now
+        # The last places to be free are enough: `started` may hold more than there are.
+        over = len(self._starts) - self.places
+        return max(now, sorted(self._starts.values())[over] + PATIENCE)

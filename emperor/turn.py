@@ -1,0 +1,331 @@
+"""One turn of one vassal's life: the operations that the lifecycle's handlers are made of.
+
+A `Turn` takes a vassal's record, changes it, and collects actions. The danger here: a change that leaves a vassal
+without a deadline, or a process without anybody who waits for it. So a generation leaves only by `retire`,
+`release` and `drop_coming`, which arm mercy, and a vassal rests only by `back_off` and `give_up`, which arm the
+retry.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from emperor import throttle
+from emperor.states import (
+    DRAIN,
+    OVERLAP,
+    Action,
+    Alarm,
+    Commit,
+    Dequeue,
+    Enqueue,
+    Failure,
+    Generation,
+    Kill,
+    Leaving,
+    Outcome,
+    Phase,
+    Say,
+    Send,
+    ShutListeners,
+    Spawn,
+    State,
+    Vassal,
+)
+from vassal import link
+
+GRACE = 2.0
+"""Seconds beyond mercy before SIGKILL: the master kills its workers at mercy, and needs a moment to end itself."""
+KILL_PATIENCE = 5.0
+"""Seconds after SIGKILL in which to be gone. A process that hangs in the kernel (dead NFS) stops no successor."""
+SUPERSEDE = 5.0
+"""Seconds that a start may still take after a touch: most are ready by then, and a slow one is out of date anyway."""
+BROKEN_RETRY = 60.0
+"""Seconds after which a broken vassal is tried again: what it lacks may have been installed meanwhile."""
+PROOF = 1.0
+"""Seconds that a loyal generation must have served for its death to be no failed start: its word proves nothing."""
+LONGEST = 24 * 3600
+"""Seconds; what a vassal may claim as its mercy or start timeout, so that no claim makes it immortal."""
+BROKEN_STAGES = frozenset({"config", "identity", "interpreter", "load", "ready", "manifest"})
+"""Stages that a new try alone does not mend; the others may pass (a port that is taken, no memory to fork)."""
+
+
+class Turn:
+    """The record `vassal` as it is by now, and the `actions` so far. `forgotten`: it is to be dropped altogether."""
+
+    __slots__ = ("actions", "dice", "forgotten", "now", "vassal")
+
+    def __init__(self, vassal: Vassal, now: float, dice: float) -> None:
+        self.vassal = vassal
+        self.now = now
+        self.dice = dice
+        self.actions: list[Action] = []
+        self.forgotten = False
+
+    # --- small steps ---------------------------------------------------------------------------------------------
+
+    @property
+    def coming(self) -> Generation:
+        """The coming generation, where the table guarantees one."""
+        if self.vassal.coming is None:
+            raise RuntimeError(f"{self.vassal.name}: no generation is coming")
+        return self.vassal.coming
+
+    @property
+    def serving(self) -> Generation:
+        """The serving generation, where the table guarantees one."""
+        if self.vassal.serving is None:
+            raise RuntimeError(f"{self.vassal.name}: no generation serves")
+        return self.vassal.serving
+
+    @property
+    def proved(self) -> bool:
+        """Whether the serving generation is loyal, and for long enough to be believed."""
+        serving = self.serving
+        return serving.loyal and serving.ready_at is not None and self.now - serving.ready_at >= PROOF
+
+    @property
+    def clear(self) -> bool:
+        """Whether a start would get in nobody's way."""
+        return all(leaving.clear for leaving in self.vassal.leaving.values())
+
+    def act(self, *actions: Action) -> None:
+        """Add `actions`."""
+        self.actions.extend(actions)
+
+    def say(self, text: str) -> None:
+        """Add a line for the log."""
+        self.actions.append(Say(text))
+
+    def change(self, **changes: Any) -> None:
+        """Replace fields of the record; `since` follows `state`."""
+        if changes.get("state", self.vassal.state) is not self.vassal.state:
+            changes["since"] = self.now
+        self.vassal = replace(self.vassal, **changes)
+
+    def arm(self, alarm: Alarm, number: int, at: float) -> None:
+        """Set an alarm, or move it."""
+        self.change(alarms={**self.vassal.alarms, (alarm, number): at})
+
+    def disarm(self, alarm: Alarm, number: int = 0) -> None:
+        """Drop one alarm, if it is set."""
+        self.change(alarms={key: at for key, at in self.vassal.alarms.items() if key != (alarm, number)})
+
+    def disarm_all(self, number: int) -> None:
+        """Drop all alarms of one generation."""
+        self.change(alarms={key: at for key, at in self.vassal.alarms.items() if key[1] != number})
+
+    def note(self, stage: str, reason: str, detail: str = "") -> None:
+        """Keep why it failed."""
+        self.change(failure=Failure(stage, reason, detail, self.now))
+
+    def leave(self, number: int, leaving: Leaving) -> None:
+        """Put a generation among the leaving, or replace its entry."""
+        self.change(leaving={**self.vassal.leaving, number: leaving})
+
+    def left(self, number: int) -> None:
+        """A leaving generation has ended."""
+        self.disarm_all(number)
+        self.change(leaving={key: value for key, value in self.vassal.leaving.items() if key != number})
+
+    # --- towards a start -----------------------------------------------------------------------------------------
+
+    def want(self) -> None:
+        """A new generation of the newest manifest is wanted: go as far towards it as can be gone now.
+
+        Where a leaving generation is in the way, the state alone (reloading, or stopping) keeps the wish, and `proceed`
+        comes back here.
+        """
+        vassal = self.vassal
+        self.disarm(Alarm.RETRY)
+        if vassal.manifest.problem is not None:
+            self.refuse(vassal.manifest.problem)
+        elif vassal.serving is not None:
+            if (vassal.strategy or vassal.serving.strategy) == DRAIN:
+                self.drain()
+                return
+            self.change(state=State.RELOADING)
+            if self.clear:
+                self.enqueue()
+        elif self.clear:
+            self.change(state=State.WAITING)
+            if vassal.shut:
+                self.change(shut=False)
+                self.act(ShutListeners())
+            self.enqueue()
+        else:
+            self.change(state=State.STOPPING)
+
+    def enqueue(self) -> None:
+        """Queue in the throttle, once."""
+        if not self.vassal.queued:
+            self.change(queued=True)
+            self.act(Enqueue())
+
+    def dequeue(self) -> None:
+        """Leave the throttle's queue, if in it."""
+        if self.vassal.queued:
+            self.change(queued=False)
+            self.act(Dequeue())
+
+    def spawn(self) -> None:
+        """Start the next generation."""
+        vassal = self.vassal
+        number = vassal.next_number
+        limits = vassal.limits
+        self.change(
+            queued=False,
+            coming=Generation(number, vassal.manifest, self.now, limits.mercy, limits.start_timeout),
+            next_number=number + 1,
+            again=False,
+            strategy="",
+            state=State.STARTING if vassal.serving is None else State.RELOADING,
+        )
+        self.act(Spawn(number, vassal.manifest))
+        self.say(f"generation {number} starts")
+        if vassal.serving is not None:
+            self.arm(Alarm.START, number, self.now + limits.start_timeout)
+
+    def refuse(self, problem: str) -> None:
+        """The manifest itself cannot be served: a failed reload, or broken at once."""
+        self.dequeue()
+        self.note("manifest", problem)
+        self.act(Outcome(None, ok=False, text=problem))
+        if self.vassal.serving is not None:
+            self.say(f"not reloaded: {problem}")
+            self.change(state=State.RUNNING, strategy="")
+        else:
+            self.give_up()
+
+    # --- rest ----------------------------------------------------------------------------------------------------
+
+    def back_off(self) -> None:
+        """Wait before the next start; `failures` counts this one already. Who serves goes on meanwhile."""
+        limits = self.vassal.limits
+        serves = self.vassal.serving is not None
+        wait = throttle.backoff(self.vassal.failures, limits.throttle_ms, limits.max_throttle_ms, self.dice)
+        # A reload gets here only by overlap, and is to be one still, whatever the file says of others.
+        self.change(state=State.RELOADING if serves else State.BACKOFF, strategy=OVERLAP if serves else "")
+        self.arm(Alarm.RETRY, 0, self.now + wait)
+        self.say(f"next try in {wait:.1f} s")
+
+    def give_up(self) -> None:
+        """Broken: refuse clients, and wait for a touch."""
+        self.change(state=State.BROKEN, strategy="")
+        self.arm(Alarm.RETRY, 0, self.now + BROKEN_RETRY)
+        self.act(ShutListeners())
+        reason = self.vassal.failure.reason if self.vassal.failure is not None else "no reason given"
+        self.say(f"broken: {reason} (mend it and touch the file; next try in {BROKEN_RETRY:.0f} s)")
+
+    # --- generations come ----------------------------------------------------------------------------------------
+
+    def take_over(self, mercy: int) -> None:
+        """The coming generation is ready: it serves, and its predecessor is released."""
+        old = self.vassal.serving
+        new = replace(self.coming, ready_at=self.now, mercy=clamp(mercy))
+        self.drop_coming(kill=False)
+        self.change(serving=new, failure=None, active=False, state=State.RUNNING)
+        self.act(Commit(new.number))
+        if old is not None:
+            self.release(old)
+        self.activate()
+        self.act(Outcome(new.number, ok=True, text=f"generation {new.number} serves"))
+        self.say(f"generation {new.number} serves, {self.now - new.started:.2f} s after its start")
+
+    def activate(self) -> None:
+        """Start the serving generation's jobs, unless they run already or a predecessor may still run its own."""
+        vassal = self.vassal
+        releasing = any(leaving.phase is Phase.RELEASING for leaving in vassal.leaving.values())
+        if vassal.serving is not None and not vassal.active and not releasing:
+            self.act(Send(vassal.serving.number, link.Activate(vassal.minute, vassal.running)))
+            self.change(active=True, minute=0, running=())
+
+    # --- generations go ------------------------------------------------------------------------------------------
+
+    def drop_coming(self, *, kill: bool) -> None:
+        """Nothing is coming any more: it is ready, has ended, or (`kill`) is killed. Gives its place back."""
+        number = self.coming.number
+        self.disarm_all(number)
+        self.change(coming=None, again=False)
+        self.act(Dequeue())
+        if kill:
+            self.act(Kill(number))
+            self.leave(number, Leaving(Phase.KILLED, 0, clear=False))
+            self.arm(Alarm.MERCY, number, self.now + KILL_PATIENCE)
+
+    def release(self, old: Generation) -> None:
+        """Ask a predecessor to end its jobs; it serves on until it has answered."""
+        self.disarm_all(old.number)
+        self.act(Send(old.number, link.Release()))
+        self.leave(old.number, Leaving(Phase.RELEASING, old.mercy, owed=1))
+        self.arm(Alarm.MERCY, old.number, self.now + old.mercy + GRACE)
+
+    def retire(self, number: int, leaving: Leaving, *, final: bool, clear: bool) -> None:
+        """End a generation gracefully. A retirement that is under way keeps its deadline."""
+        under_way = leaving.phase is Phase.RETIRING and (Alarm.MERCY, number) in self.vassal.alarms
+        self.act(Send(number, link.Retire(leaving.mercy, final)))
+        owed = leaving.owed + (1 if final else 0)
+        self.leave(number, Leaving(Phase.RETIRING, leaving.mercy, final, clear, owed))
+        if not under_way:
+            self.arm(Alarm.MERCY, number, self.now + leaving.mercy + GRACE)
+
+    def retire_serving(self, *, final: bool) -> None:
+        """End the serving generation gracefully; no successor starts beside it."""
+        old = self.serving
+        self.disarm_all(old.number)
+        self.change(serving=None, active=False)
+        self.retire(old.number, Leaving(Phase.RETIRING, old.mercy), final=final, clear=False)
+
+    def drain(self, *, shut: bool = False) -> None:
+        """Reload by ending the old generation first. `shut`: its listeners, too, are in its successor's way."""
+        self.dequeue()
+        self.retire_serving(final=False)
+        self.change(state=State.STOPPING, strategy="", shut=shut)
+
+    def wind_down(self, why: str) -> None:
+        """The vassal is to end altogether: held or gone, as its record says by now."""
+        self.dequeue()
+        if self.vassal.coming is not None:
+            self.drop_coming(kill=True)
+        for number, leaving in self.vassal.leaving.items():
+            if leaving.phase is Phase.RELEASING:
+                self.retire(number, leaving, final=False, clear=True)
+        if self.vassal.serving is not None:
+            self.retire_serving(final=True)
+        else:
+            self._make_last_final()
+        self.disarm(Alarm.RETRY)
+        self.act(ShutListeners(), Outcome(None, ok=False, text=why))
+        self.change(state=State.STOPPING, strategy="", shut=False, minute=0, running=())
+        self.proceed()
+
+    def _make_last_final(self) -> None:
+        """With no generation serving, the newest that still retires is the one to unlink the sockets."""
+        retiring = [number for number, leaving in self.vassal.leaving.items() if leaving.phase is Phase.RETIRING]
+        if retiring and not self.vassal.leaving[max(retiring)].final:
+            self.retire(max(retiring), self.vassal.leaving[max(retiring)], final=True, clear=False)
+
+    def proceed(self) -> None:
+        """Something that may have been in the way has moved: end, or start, if it was this that we waited for."""
+        vassal = self.vassal
+        if vassal.state is State.STOPPING and (vassal.gone or vassal.held):
+            if vassal.leaving:
+                return
+            if vassal.gone:
+                self.forgotten = True
+            else:
+                self.change(state=State.STOPPED)
+            self.say("gone" if vassal.gone else "stopped")
+        elif vassal.state is State.STOPPING or (
+            vassal.state is State.RELOADING
+            and vassal.coming is None
+            and not vassal.queued
+            and vassal.next_retry is None
+        ):
+            self.want()
+
+
+def clamp(seconds: int) -> int:
+    """Return what a vassal claims as a time, within reason: 0 to `LONGEST` seconds."""
+    return min(max(seconds, 0), LONGEST)

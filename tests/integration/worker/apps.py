@@ -1,0 +1,326 @@
+"""One app with a path for everything that a worker must cope with."""
+
+import hashlib
+import io
+import json
+import sys
+import tempfile
+import threading
+import time
+from wsgiref.validate import validator
+
+BIG = bytes(n * n % 251 for n in range(1024)) * 1024
+LARGE = 50 * 1024 * 1024
+
+
+class Closing:
+    """An iterable that tells in a file that its close() was called."""
+
+    def __init__(self, pieces, path):
+        self.pieces = iter(pieces)
+        self.path = path
+
+    def __iter__(self):
+        return self.pieces
+
+    def close(self):
+        with open(self.path, "a") as file:
+            file.write("closed\n")
+
+
+def answer(start, body, status="200 OK", kind="text/plain", *more):
+    start(status, [("Content-Type", kind), ("Content-Length", str(len(body))), *more])
+    return [body]
+
+
+def application(environ, start_response):
+    name = environ["PATH_INFO"].strip("/").replace("/", "_") or "hello"
+    return globals()["do_" + name](environ, start_response)
+
+
+def do_hello(environ, start):
+    return answer(start, b"hello")
+
+
+def do_environ(environ, start):
+    plain = {k: v for k, v in environ.items() if isinstance(v, (str, bool, int))}
+    return answer(start, json.dumps(plain).encode(), "200 OK", "application/json")
+
+
+def do_echo(environ, start):
+    return answer(start, environ["wsgi.input"].read())
+
+
+def do_sha(environ, start):
+    digest = hashlib.sha256()
+    while piece := environ["wsgi.input"].read(65536):
+        digest.update(piece)
+    return answer(start, digest.hexdigest().encode())
+
+
+def do_lines(environ, start):
+    lines = list(environ["wsgi.input"])
+    return answer(start, b"|".join(lines))
+
+
+def do_ignore(environ, start):
+    return answer(start, b"ignored")
+
+
+def do_thread(environ, start):
+    name = threading.current_thread() is threading.main_thread()
+    return answer(start, b"main" if name else b"other")
+
+
+def do_sleep(environ, start):
+    time.sleep(float(environ["QUERY_STRING"] or 1))
+    return answer(start, b"slept")
+
+
+def do_spin(environ, start):
+    end = time.monotonic() + float(environ["QUERY_STRING"])
+    while time.monotonic() < end:
+        pass
+    return answer(start, b"spun")
+
+
+def do_gil(environ, start):
+    import ctypes
+
+    ctypes.PyDLL(None).sleep(int(environ["QUERY_STRING"]))  # a PyDLL keeps the GIL
+    return answer(start, b"held")
+
+
+def do_raise(environ, start):
+    raise RuntimeError("the secret of the app")
+
+
+def do_exit(environ, start):
+    sys.exit(3)
+
+
+def do_late(environ, start):
+    start("200 OK", [("Content-Type", "text/plain")])
+
+    def pieces():
+        yield b"first"
+        raise RuntimeError("too late")
+
+    return pieces()
+
+
+def do_late_length(environ, start):
+    start("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "100")])
+
+    def pieces():
+        yield b"first"
+        raise RuntimeError("too late")
+
+    return pieces()
+
+
+def do_excinfo(environ, start):
+    start("200 OK", [("Content-Type", "text/plain")])
+    try:
+        raise ValueError("changed my mind")
+    except ValueError:
+        start("500 Oh", [("Content-Type", "text/plain"), ("Content-Length", "2")], sys.exc_info())
+    return [b"oh"]
+
+
+def do_twice(environ, start):
+    start("200 OK", [])
+    start("200 OK", [])
+    return [b"x"]
+
+
+def do_nostart(environ, start):
+    return [b"x"]
+
+
+def do_none(environ, start):
+    start("200 OK", [])
+
+
+def do_text(environ, start):
+    start("200 OK", [])
+    return ["text"]
+
+
+def do_write(environ, start):
+    write = start("200 OK", [("Content-Type", "text/plain")])
+    write(b"one ")
+    write(b"")
+    write(b"two ")
+    return [b"three"]
+
+
+def do_generator(environ, start):
+    start("200 OK", [("Content-Type", "text/plain")])
+    yield from (b"", b"a", b"b" * 10, b"", b"c")
+
+
+def do_lazy(environ, start):
+    """start_response is called when the first piece is asked for."""
+
+    def pieces():
+        start("201 Created", [("Content-Type", "text/plain")])
+        yield b"lazy"
+
+    return pieces()
+
+
+def do_pieces(environ, start):
+    start("200 OK", [("Content-Type", "text/plain")])
+    return [b"a", b"b", b"c"]
+
+
+def do_empty(environ, start):
+    start("200 OK", [("Content-Type", "text/plain")])
+    return []
+
+
+def do_204(environ, start):
+    start("204 No Content", [])
+    return [b"not allowed"]
+
+
+def do_304(environ, start):
+    start("304 Not Modified", [("ETag", '"x"')])
+    return []
+
+
+def do_short(environ, start):
+    start("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "10")])
+    return [b"short"]
+
+
+def do_long(environ, start):
+    start("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "4")])
+    return [b"longer than that"]
+
+
+def do_badheader(environ, start):
+    start("200 OK", [("X-Split", "a\r\nSet-Cookie: b=c")])
+    return [b"x"]
+
+
+def do_badname(environ, start):
+    start("200 OK", [("X Bad", "a")])
+    return [b"x"]
+
+
+def do_badstatus(environ, start):
+    start("200 OK\r\nX: y", [])
+    return [b"x"]
+
+
+def do_own(environ, start):
+    return answer(
+        start, b"x", "200 OK", "text/plain", ("Date", "yesterday"), ("Server", "mine"), ("Transfer-Encoding", "chunked")
+    )
+
+
+def do_close(environ, start):
+    return answer(start, b"x", "200 OK", "text/plain", ("Connection", "close"))
+
+
+def do_cookies(environ, start):
+    return answer(start, b"x", "200 OK", "text/plain", ("Set-Cookie", "a=1"), ("Set-Cookie", "b=2"))
+
+
+def do_closing(environ, start):
+    start("200 OK", [("Content-Type", "text/plain")])
+    return Closing([b"x", b"y"], environ["QUERY_STRING"])
+
+
+def do_closing_raise(environ, start):
+    start("200 OK", [("Content-Type", "text/plain")])
+
+    def pieces():
+        yield b"x"
+        raise RuntimeError("in the middle")
+
+    return Closing(pieces(), environ["QUERY_STRING"])
+
+
+def do_big(environ, start):
+    return answer(start, BIG)
+
+
+def do_stream(environ, start):
+    """QUERY_STRING pieces of 64 KiB."""
+    count = int(environ["QUERY_STRING"])
+    start("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(count * 65536))])
+    return (bytes([n % 251]) * 65536 for n in range(count))
+
+
+def do_endless(environ, start):
+    write = start("200 OK", [("Content-Type", "text/plain")])
+    while True:
+        write(b"x" * 65536)
+
+
+def do_file(environ, start):
+    """A file of LARGE bytes by file_wrapper."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115 (the server closes it: that is what is tested)
+    file.truncate(LARGE)
+    file.seek(LARGE - 4)
+    file.write(b"tail")
+    file.seek(int(environ["QUERY_STRING"] or 0))
+    start("200 OK", [("Content-Type", "text/plain")])
+    return environ["wsgi.file_wrapper"](file)
+
+
+def do_filelike(environ, start):
+    start("200 OK", [("Content-Type", "text/plain")])
+    return environ["wsgi.file_wrapper"](io.BytesIO(b"filelike " * 10000), 100)
+
+
+def do_filelength(environ, start):
+    file = tempfile.TemporaryFile()  # noqa: SIM115 (the server closes it: that is what is tested)
+    file.write(b"0123456789")
+    file.seek(2)
+    start("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "5")])
+    return environ["wsgi.file_wrapper"](file)
+
+
+@validator
+def do_valid(environ, start):
+    """An app that wsgiref.validate finds nothing wrong with: neither with it, nor with its server."""
+    body = (
+        environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        if environ["REQUEST_METHOD"] == "POST"
+        else b""
+    )
+    environ["wsgi.errors"].write("")
+    environ["wsgi.errors"].flush()
+    kind = environ["QUERY_STRING"]
+    headers = [("Content-Type", "text/plain")]
+    if kind == "write":
+        write = start("200 OK", headers)
+        write(b"written ")
+        return [body]
+    if kind == "generator":
+        start("200 OK", headers)
+        return (piece for piece in (b"valid ", body))
+    if kind == "readline":
+        start("200 OK", headers)
+        return [b"valid ", environ["wsgi.input"].readline(10), *environ["wsgi.input"].readlines(10)]
+    start("200 OK", headers)
+    return [b"valid " + body]
+
+
+do_valid.__name__ = "do_valid"
+
+
+def do_look(environ, start):
+    """What of a request reached us, as JSON; bytes as latin-1."""
+    seen = {
+        "method": environ["REQUEST_METHOD"],
+        "path": environ["PATH_INFO"],
+        "query": environ["QUERY_STRING"],
+        "body": environ["wsgi.input"].read().decode("latin-1"),
+        "headers": {k: v for k, v in environ.items() if k.startswith(("HTTP_", "CONTENT_"))},
+    }
+    return answer(start, json.dumps(seen).encode())

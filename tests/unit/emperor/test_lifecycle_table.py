@@ -1,0 +1,226 @@
+"""The lifecycle's table: complete, drawn as it is, and right in whatever history."""
+
+import copy
+import functools
+import random
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from emperor import lifecycle, states, turn
+from emperor.kinds import Kind
+from emperor.states import Alarm, Phase, State
+from tests.unit.emperor.life import Life, manifest
+from vassal import link
+
+DOC = Path(__file__).parents[3] / "docs" / "lifecycle.md"
+CROWD = 2  # generations leaving at once, at most, where all histories are replayed
+
+
+# --- the table ---------------------------------------------------------------------------------------------------
+
+
+def test_every_pair_is_named():
+    assert set(lifecycle.TABLE) == {(state, kind) for state in State for kind in Kind}
+
+
+def test_impossible_says_where():
+    with pytest.raises(lifecycle.ImpossibleError, match=r"blog: Ready while waiting"):
+        lifecycle.impossible(turn.Turn(Life().vassal, 0.0, 0.0), states.Ready(1, 60))
+
+
+def test_the_document_shows_this_table():
+    shown = DOC.read_text().partition("<!-- table -->\n")[2].partition("\n<!-- end -->")[0]
+    assert shown == lifecycle.drawn(), 'paste what `python -c "from emperor.lifecycle import *; print(drawn())"` prints'
+
+
+def test_the_document_shows_these_transitions():
+    shown = set(re.findall(r"^ {4}(\S+) --> (\S+)$", DOC.read_text(), re.MULTILINE))
+    seen = set().union(*(life.edges for life in explored()))
+    names = {(str(old) if old else "[*]", str(new) if new else "[*]") for old, new in seen}
+    assert names == shown, "\n".join(f"    {old} --> {new}" for old, new in sorted(names))
+
+
+# --- all histories, up to what makes no difference -----------------------------------------------------------------
+
+
+def likeness(life):
+    """What can make a difference to what follows: no numbers, no times beyond their order."""
+    v = life.vassal
+
+    def role(one):
+        return one and (one.loyal, one.loyal and proved(life), one.strategy == "drain")
+
+    leaving = tuple((one.phase, one.final, one.clear, min(one.owed, 1)) for _, one in sorted(v.leaving.items()))
+    flags = (v.again, v.held, v.gone, v.queued, v.strategy == "drain", v.shut, v.active, v.manifest.problem is None)
+    alarms = tuple(kind for _, kind in sorted((at, kind) for (kind, _), at in v.alarms.items()))
+    return v.state, role(v.serving), role(v.coming), leaving, flags, alarms
+
+
+def proved(life):
+    return life.now - life.vassal.serving.ready_at >= turn.PROOF
+
+
+def branches(life):
+    """One event of each sort that could be true now."""
+    v = life.vassal
+    version = v.manifest.version[0] + 1
+    yield from (states.Touched(manifest(version)), states.Touched(manifest(version, "a FIFO")), states.Vanished())
+    yield from (states.Reload(None), states.Reload("drain"), states.Start(), states.Stop(), states.Forgive())
+    yield from (states.Slot(), states.Loyal(0))
+    if v.coming:
+        number = v.coming.number
+        yield from (states.Facts(number, 7, "drain"), states.Ready(number, 10), states.Exited(number, "exited"))
+        yield from (states.Failed(number, stage, "why") for stage in ("load", "bind", "collision", "spawn"))
+    if v.serving:
+        number = v.serving.number
+        yield from (states.Loyal(number), states.Heartbeat(number), states.Exited(number, "exited"))
+    for number in v.leaving:
+        yield from (states.Released(number, 3, ("job",)), states.Exited(number, "exited"))
+
+
+def fork(life):
+    twin = copy.copy(life)
+    twin.owners, twin.edges, twin.pairs = set(life.owners), set(), set()
+    return twin
+
+
+@functools.cache
+def explored():
+    """Every vassal that can be reached with at most `CROWD` generations leaving: one for each likeness."""
+    found = {}
+    frontier = [Life(), Life(manifest(1, "a FIFO"))]
+    everyone = list(frontier)
+    while frontier:
+        life = frontier.pop()
+        twins = [fork(life).feed(event) for event in branches(life)]
+        if life.vassal.next_alarm is not None:
+            twins.append(fork(life).wait(max(life.vassal.next_alarm - life.now, 0)))
+        if life.vassal.serving and life.vassal.serving.loyal and not proved(life):
+            twins.append(fork(life).wait(turn.PROOF))
+        everyone += twins
+        for twin in twins:
+            if twin.vassal is None or len(twin.vassal.leaving) > CROWD:
+                continue
+            if found.setdefault(likeness(twin), twin) is twin:
+                frontier.append(twin)
+    return everyone
+
+
+def test_exactly_the_impossible_never_happens():
+    seen = set().union(*(life.pairs for life in explored()))
+    possible = {pair for pair, handler in lifecycle.TABLE.items() if handler is not lifecycle.impossible}
+    assert seen == possible
+
+
+def test_whatever_happened_it_ends_where_the_last_wish_says():
+    for life in {likeness(one): one for one in explored() if one.vassal}.values():
+        check_the_end(fork(life))
+
+
+# --- any history -------------------------------------------------------------------------------------------------
+
+
+def alphabet(life):
+    """Every event that could be fed now, lies and late words included."""
+    v = life.vassal
+    numbers = sorted({0, v.next_number, max(v.next_number - 1, 0), *v.leaving})
+    version = v.manifest.version[0] + 1
+    events = [
+        states.Touched(manifest(version)),
+        states.Touched(manifest(version)),
+        states.Touched(manifest(version, "a FIFO")),
+        states.Vanished(),
+        states.Reload(None),
+        states.Reload("drain"),
+        states.Reload("overlap"),
+        states.Start(),
+        states.Stop(),
+        states.Forgive(),
+        *[states.Slot()] * 6,
+        *(states.Due(alarm, number) for alarm in Alarm for number in numbers),
+    ]
+    if v.serving:
+        numbers.append(v.serving.number)
+    for number in numbers:
+        events += [states.Failed(number, stage, "why") for stage in (*link.STAGES, "?")]
+        events += [states.Facts(number, 7, strategy) for strategy in ("", "drain", "overlap", "chain")]
+        events += [states.Ready(number, 10)] * 8
+        events += [states.Loyal(number), states.Heartbeat(number)] * 2
+        events += [states.Released(number, 3, ("job",))] * 4
+        events += [states.Exited(number, "exited")] * 5
+    return events
+
+
+def happen(life, choice, dice):
+    events = alphabet(life)
+    if choice % 7 == 0:
+        life.wait((0.5, 2.5, 6.0, 70.0)[choice % 4])
+        return
+    event = events[choice * 7919 % len(events)]
+    if isinstance(event, states.Exited) and life.vassal.next_number <= event.gen:
+        return  # the emperor's own word: it does not lie
+    life.feed(event, dice=dice())
+
+
+def settle(life):
+    """A kind environment: whoever is asked to go goes, whoever starts becomes ready."""
+    for _ in range(200):
+        v = life.vassal
+        if v is None:
+            return
+        if v.queued:
+            life.feed(states.Slot())
+        elif v.coming:
+            life.feed(states.Ready(v.coming.number, 10))
+        elif v.leaving:
+            number = min(v.leaving)
+            if v.leaving[number].phase is Phase.RELEASING:
+                life.feed(states.Released(number))
+            else:
+                life.feed(states.Exited(number, "exited"))
+        elif v.next_retry is not None and (v.state is not State.BROKEN or v.manifest.problem is None):
+            life.wait(v.next_retry - life.now)
+        else:
+            return
+    raise AssertionError(f"it never comes to rest: {life.vassal}")
+
+
+def check_the_end(life):
+    """Settled, the vassal is what the last wish says, and stays so."""
+    wish = life.vassal
+    settle(life)
+    end = life.vassal
+    if wish.gone:
+        assert end is None
+    elif wish.held:
+        assert end.state is State.STOPPED
+    elif wish.manifest.problem is not None:
+        assert end.state in (State.BROKEN, State.RUNNING)
+    else:
+        assert end.state is State.RUNNING
+        assert end.active
+        rolled_back = wish.state is State.RUNNING and wish.failure is not None
+        if not rolled_back:
+            assert end.serving.manifest == wish.manifest, "the newest manifest wins"
+    if end is not None and end.serving is not None:
+        spawned = life.spawned
+        life.wait(10_000)
+        assert life.spawned == spawned, "nobody asked for another reload"
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 10**6), max_size=60), st.booleans())
+def test_any_history_keeps_the_rules_and_ends_where_the_last_wish_says(choices, problem):
+    chance = random.Random(len(choices))
+    life = Life(manifest(1, "a FIFO") if problem else None)
+    for choice in choices:
+        if life.vassal is None:
+            return
+        happen(life, choice, chance.random)
+    if life.vassal is None:
+        return
+    check_the_end(life)

@@ -1,0 +1,187 @@
+"""The parser without sockets: what tests/corpus/http cannot say."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.corpus_reader import cases
+from vassal.body import Body
+from vassal.protocol import CHUNKED, Refused, Talk
+from vassal.protocol.http import HttpProtocol, check_httptools
+
+FACTS = {"SCRIPT_NAME": "", "wsgi.url_scheme": "http"}
+
+
+def protocol(**limits):
+    return HttpProtocol(**{"buffer_size": 32768, **limits})
+
+
+def outcomes(data: bytes, pieces: list[int], *, limit: int = 1 << 20) -> list[object]:
+    """What a connection makes of `data` in pieces: (method, URI, body) of each request, a status last."""
+    http, talk = protocol(limit_post=limit), Talk(FACTS)
+    found: list[object] = []
+    buffer, body, request = b"", None, None
+    position = 0
+    sizes = iter(pieces)
+    try:
+        while position < len(data) or buffer:
+            before = (position, buffer, body)
+            size = next(sizes, len(data))
+            piece, position = data[position : position + size], position + size
+            if body is None:
+                parsed = http.parse(buffer + piece, talk) if buffer + piece else None
+                if parsed is None:
+                    buffer += piece
+                else:
+                    request, buffer = parsed
+                    body = Body(request.length, in_memory=100, limit=limit)
+                    rest = body.feed(buffer) if request.length else buffer
+                    buffer = b"" if rest is None else rest
+            else:
+                rest = body.feed(piece)
+                buffer = b"" if rest is None else rest
+            if body is not None and rest is not None:
+                found.append((request.environ["REQUEST_METHOD"], request.environ["REQUEST_URI"], body.open().read()))
+                if not request.keep_alive:
+                    return found
+                body.close()
+                body = None
+            if (position, buffer, body) == before or (position >= len(data) and (body is not None or parsed is None)):
+                break
+    except Refused as refused:
+        found.append(refused.status)
+    finally:
+        if body is not None:
+            body.close()
+    return found
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+def test_pieces_make_no_difference(data):
+    case = data.draw(st.sampled_from([c for c in cases("valid") + cases("invalid") if len(c.raw) < 2000]))
+    whole = outcomes(case.raw, [])
+    sizes = data.draw(st.lists(st.integers(1, 40), max_size=60))
+    assert outcomes(case.raw, sizes) == whole
+
+
+WORDS = (
+    b"GET |POST |/ |HTTP/1.1|HTTP/1.0|\r\n|\n|\r| |\t|\0|Host: x|Host:|:|Content-Length: |5|0|Transfer-Encoding: |"
+    b"chunked|, |hello|X-A: b|\xff|Connection: close"
+).split(b"|")
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=300) | st.lists(st.sampled_from(WORDS), max_size=30).map(b"".join))
+def test_arbitrary_bytes_make_requests_or_refusals_and_nothing_else(data):
+    for outcome in outcomes(data, [7, 1, 30, 2]):
+        assert isinstance(outcome, (tuple, int))
+
+
+def test_the_environ_is_a_copy():
+    http, talk = protocol(), Talk(FACTS)
+    for _ in range(4):  # read in full, then by what is known
+        request, rest = http.parse(b"GET /a?b HTTP/1.1\r\nHost: x\r\n\r\n", talk)
+        assert rest == b""
+        request.environ["wsgi.url_scheme"] = "changed"
+        request.environ["HTTP_HOST"] = "changed"
+        request.environ["EXTRA"] = "x"
+    fresh, _ = http.parse(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n", talk)
+    assert fresh.environ["wsgi.url_scheme"] == "http"
+    assert fresh.environ["HTTP_HOST"] == "x"
+    assert fresh.environ["QUERY_STRING"] == ""
+    assert "EXTRA" not in fresh.environ
+    assert FACTS == {"SCRIPT_NAME": "", "wsgi.url_scheme": "http"}
+
+
+TARGETS = ["/", "/a", "/a?b", "/%41?", "*", "http://y/z", "/a b", "/\0"]
+FIELDS = [
+    "Host: x",
+    "Host: z",
+    "X-A: b",
+    "Connection: close",
+    "Connection: keep-alive",
+    "Expect: 100-continue",
+    "X_A: b",
+]
+HEADS = st.tuples(
+    st.sampled_from(["GET", "HEAD", "POST", "OPTIONS", "FOO"]),
+    st.sampled_from(TARGETS),
+    st.sampled_from(["1.1", "1.0", "1.2"]),
+    st.lists(st.sampled_from([*FIELDS, "Content-Length: 0", "X-Forwarded-Proto: https"]), max_size=4),
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(HEADS, max_size=6))
+def test_what_is_remembered_of_a_connection_changes_nothing(heads):
+    """A connection that remembers its last fields must read each head as one that remembers nothing."""
+    talk = Talk(FACTS)
+    http = protocol()
+    for method, target, version, fields in heads:
+        raw = f"{method} {target} HTTP/{version}\r\n".encode() + b"".join(f"{f}\r\n".encode() for f in fields) + b"\r\n"
+        assert _seen(http, raw, talk) == _seen(protocol(), raw, Talk(FACTS))
+
+
+def _seen(http, raw, talk):
+    try:
+        request, rest = http.parse(raw, talk)
+    except Refused as refused:
+        return refused.status
+    flags = ("length", "keep_alive", "old", "chunks", "head_only", "expects", "plain")
+    return request.environ, rest, [getattr(request, flag) for flag in flags]
+
+
+def test_the_framing_of_a_request():
+    http = protocol(limit_post=100)
+    head = b"POST / HTTP/1.1\r\nHost: x\r\n"
+    assert http.parse(head + b"Content-Length: 7\r\n\r\nabc", Talk(FACTS))[0].length == 7
+    assert http.parse(head + b"Transfer-Encoding: chunked\r\n\r\n", Talk(FACTS))[0].length == CHUNKED
+    with pytest.raises(Refused) as caught:
+        http.parse(head + b"Content-Length: 101\r\n\r\n", Talk(FACTS))
+    assert caught.value.status == 413
+
+
+def test_buffer_size_bounds_a_head():
+    http = protocol(buffer_size=100)
+    assert http.parse(b"GET /" + b"a" * 60 + b" HTTP/1.1\r\n", Talk(FACTS)) is None
+    for raw in (b"GET /" + b"a" * 100, b"GET /" + b"a" * 100 + b" HTTP/1.1\r\nHost: x\r\n\r\n"):
+        with pytest.raises(Refused) as caught:
+            http.parse(raw, Talk(FACTS))
+        assert caught.value.status == 431
+
+
+@pytest.mark.parametrize("version", ["0.1.1", "0.5.0", "0.6.3"])
+def test_an_old_httptools_is_refused_by_name(version):
+    problem = check_httptools(version)
+    assert version in problem
+    assert "httptools>=0.6.4" in problem
+
+
+@pytest.mark.parametrize("version", [None, "0.6.4", "0.7.1", "0.9.0", "1.0", "0.10.0.dev1"])
+def test_a_good_httptools(version):
+    assert check_httptools(version) is None
+
+
+# --- chunked bodies ----------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.binary(min_size=1, max_size=300), max_size=12),
+    st.binary(max_size=20),
+    st.lists(st.integers(1, 50), max_size=50),
+)
+def test_chunks_in_any_pieces(chunks, after, sizes):
+    raw = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\n\r\n" + after
+    body = Body(CHUNKED, in_memory=1000)
+    position, rest = 0, None
+    for size in [*sizes, len(raw)]:
+        rest = body.feed(raw[position : position + size])
+        position += size
+        if rest is not None:
+            break
+    assert rest is not None
+    assert rest + raw[position:] == after
+    assert body.open().read() == b"".join(chunks)
+    body.close()

@@ -1,0 +1,99 @@
+"""``wsgi.input`` of a client that waits for ``100 Continue``: the body is asked for when the app first reads.
+
+The app runs before its body has come, so here a thread does wait for a client. The one danger is that it waits while it
+leads, and everybody with it: the lead is given away first. http-timeout bounds the wait, kept by the loop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from vassal.client import BODY, EPOLLIN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from vassal.body import Body
+    from vassal.connection import Connection
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class AwaitedInput:
+    """A file of which nothing has arrived until somebody reads it."""
+
+    def __init__(self, conn: Connection, body: Body, let_go: Callable[[Connection], None], patience: float) -> None:
+        self._conn = conn
+        self._body = body
+        self._let_go = let_go
+        self._patience = patience
+        self._arrived = threading.Lock()
+        self._arrived.acquire()
+        self._file: Any = None
+        self.why = ""
+        self.whole = False
+        """The body has arrived, so the connection may be used again."""
+
+    # --- the loop's side -----------------------------------------------------------------------------------------
+
+    def complete(self) -> None:
+        """The body is whole."""
+        self.whole = True
+        self._arrived.release()
+
+    def fail(self, why: str) -> None:
+        """The body will never be whole."""
+        self.why = why
+        self._arrived.release()
+
+    # --- the app's side ------------------------------------------------------------------------------------------
+
+    def _opened(self) -> Any:
+        if self._file is None:
+            if not self.why:
+                self._ask()
+            if self.why:
+                raise OSError(f"the request's body did not arrive: {self.why}")
+            self._file = self._body.open()
+        return self._file
+
+    def _ask(self) -> None:
+        conn = self._conn
+        self._let_go(conn)
+        if conn.sent:  # RFC 9110 section 10.1.1: no 100 once the final response has begun; the client may send or not
+            self.why = "the app read it after it had begun its response"
+            return
+        with contextlib.suppress(OSError):
+            conn.sock.send(CONTINUE, socket.MSG_NOSIGNAL)
+        now = monotonic()
+        conn.started = now
+        conn.deadline = now + self._patience
+        conn.state = BODY
+        conn.watch(EPOLLIN)
+        self._arrived.acquire()
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return up to `size` bytes of the body.
+
+        Raises:
+            OSError: it did not arrive.
+        """
+        data: bytes = self._opened().read(size)
+        return data
+
+    def readline(self, size: int = -1, /) -> bytes:
+        """Return a line, see `read`."""
+        data: bytes = self._opened().readline(size)
+        return data
+
+    def readlines(self, hint: int = -1, /) -> list[bytes]:
+        """Return lines, see `read`."""
+        lines: list[bytes] = self._opened().readlines(hint)
+        return lines
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._opened())

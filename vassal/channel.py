@@ -1,0 +1,122 @@
+"""The channel between a master and one of its workers: typed records, one JSON object a ``SOCK_SEQPACKET`` packet.
+
+The one danger: blocking. A worker whose master does not read must go on serving, a master whose worker is stuck must go
+on for the others; so a packet that does not fit in the socket's buffer is dropped by the sender, which is told so.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+MAX_PACKET = 64 * 1024
+"""Bytes in a packet, at most."""
+DETAIL_LIMIT = 16 * 1024
+"""Characters of a traceback that travel; the whole of it is in the vassal's log."""
+
+
+class ChannelError(Exception):
+    """A packet that is none of the records below."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Worker to master: the app is loaded, I wait for `Accept`."""
+
+    NAME: ClassVar[str] = "loaded"
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Worker to master: I leave with status 22, because of `reason` (one line); `detail` is a traceback."""
+
+    NAME: ClassVar[str] = "failed"
+    stage: str
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """Worker to master: replace me, because of `reason`. I go on serving until `Retire` comes."""
+
+    NAME: ClassVar[str] = "leaving"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """Master to worker: the listeners listen, accept on them."""
+
+    NAME: ClassVar[str] = "accept"
+
+
+@dataclass(frozen=True, slots=True)
+class Retire:
+    """Master to worker: accept no more, answer what was accepted within `mercy` seconds, and exit."""
+
+    NAME: ClassVar[str] = "retire"
+    mercy: float
+
+
+Message = Loaded | Failed | Leaving | Accept | Retire
+_RECORDS: dict[str, type[Any]] = {record.NAME: record for record in (Loaded, Failed, Leaving, Accept, Retire)}
+_TYPES: dict[str, tuple[type, ...]] = {"stage": (str,), "reason": (str,), "detail": (str,), "mercy": (int, float)}
+
+
+def encode(message: Message) -> bytes:
+    """Return the packet for `message`, at most 64 KiB: long texts are cut, from their middle in a detail."""
+    fields = asdict(message)
+    detail = fields.get("detail", "")
+    if len(detail) > DETAIL_LIMIT:
+        half = DETAIL_LIMIT // 2
+        fields["detail"] = f"{detail[:half]}\n[…]\n{detail[-half:]}"
+    if len(fields.get("reason", "")) > 2000:
+        fields["reason"] = fields["reason"][:2000] + " […]"
+    packet = json.dumps({"type": message.NAME, **fields}, ensure_ascii=False).encode("utf-8", "backslashreplace")
+    if len(packet) > MAX_PACKET:  # only where nearly every character takes four bytes or an escape
+        return json.dumps({"type": message.NAME, **fields, "detail": ""}).encode()
+    return packet
+
+
+def decode(packet: bytes) -> Message:
+    """Return the record in `packet`.
+
+    Raises:
+        ChannelError: not a record of the table, or a field of another type.
+    """
+    try:
+        fields = json.loads(packet)
+        record = _RECORDS[fields.pop("type")]
+        for name, value in fields.items():
+            if not isinstance(value, _TYPES[name]) or isinstance(value, bool):
+                raise ChannelError(f"the field {name!r} of a channel packet has the wrong type: {value!r}")
+        message: Message = record(**fields)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ChannelError(f"not a packet of the channel: {packet[:80]!r} ({error})") from None
+    return message
+
+
+def send(sock: socket.socket, message: Message) -> bool:
+    """Send `message` without ever blocking; return False if the other end is gone or does not read."""
+    try:
+        sock.send(encode(message), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+    except OSError:
+        return False
+    return True
+
+
+def receive(sock: socket.socket) -> Message | None:
+    """Return the next record, or None where the other end has closed.
+
+    Raises:
+        BlockingIOError: nothing has arrived.
+        ChannelError: something else has.
+    """
+    try:
+        packet = sock.recv(MAX_PACKET, socket.MSG_DONTWAIT)
+    except (ConnectionError, BrokenPipeError):
+        return None
+    return decode(packet) if packet else None

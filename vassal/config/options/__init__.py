@@ -1,0 +1,1 @@
+"""The option table's rows, a module for each family."""

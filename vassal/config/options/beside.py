@@ -1,0 +1,74 @@
+"""Options for what runs beside the app: daemons, cron, static files, hooks.
+
+Rows only: nothing here can go wrong but text.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vassal.config.line_types import CRON2S, CRONS, DAEMON2S, HOOKS, SMARTS
+from vassal.config.option import PLANNED, Option, option
+from vassal.config.types import EXPIRIES, FLAG, MAPS, PATHS, REGEXES, TEXTS, TYPE_EXPIRIES, choice, seconds
+
+if TYPE_CHECKING:
+    from vassal.config.types import Type
+
+
+def _row(name: str, kind: Type, text: str, *aliases: str) -> Option:
+    return option(name, kind, text, *aliases, verdict=PLANNED)
+
+
+OPTIONS: tuple[Option, ...] = (
+    _row("attach-daemon", TEXTS, "keep this shell command running beside the app"),
+    _row("attach-control-daemon", TEXTS, "the same, and the vassal ends when it ends"),
+    _row("attach-daemon2", DAEMON2S, "keep a command running: cmd=…,freq=…,pidfile=… and so on"),
+    _row("smart-attach-daemon", SMARTS, "PIDFILE COMMAND: keep a daemon running that puts itself into the background"),
+    _row("smart-attach-daemon2", SMARTS, "the same, for a daemon that stays in the foreground"),
+    _row("cron", CRONS, "run a command at times: minute hour day month weekday COMMAND"),
+    _row("unique-cron", CRONS, "the same, never twice at once"),
+    _row("cron2", CRON2S, "the same with names: minute=…,hour=…,unique=1 COMMAND"),
+    _row("cron-harakiri", seconds(), "end a cron command that runs longer"),
+    _row("static-map", MAPS, "serve files: URL=DIRECTORY or URL=FILE"),
+    _row("static-map2", MAPS, "the same, with the URL's path kept below the directory"),
+    _row("check-static", PATHS, "serve what exists in this directory", "static-check"),
+    _row("check-static-docroot", FLAG, "serve what exists in the DOCUMENT_ROOT that the web server names"),
+    _row("static-index", TEXTS, "file that answers for a directory"),
+    _row("static-safe", PATHS, "a directory that links may lead to"),
+    _row("static-skip-ext", TEXTS, "never serve files that end so"),
+    _row("static-expires", EXPIRIES, "caching time of files whose name a regular expression finds"),
+    _row("static-expires-mtime", EXPIRIES, "the same, counted from the file's change"),
+    _row("static-expires-uri", EXPIRIES, "caching time by the request's URI"),
+    _row("static-expires-uri-mtime", EXPIRIES, "the same, counted from the file's change"),
+    _row("static-expires-path-info", EXPIRIES, "caching time by the request's path"),
+    _row("static-expires-path-info-mtime", EXPIRIES, "the same, counted from the file's change"),
+    _row("static-expires-type", TYPE_EXPIRIES, "caching time by content type"),
+    _row("static-expires-type-mtime", TYPE_EXPIRIES, "the same, counted from the file's change"),
+    _row("static-gzip", REGEXES, "send FILE.gz for names that this regular expression finds"),
+    _row("static-gzip-all", FLAG, "send FILE.gz where there is one"),
+    _row("static-gzip-dir", PATHS, "send FILE.gz below this directory", "static-gzip-prefix"),
+    _row("static-gzip-ext", TEXTS, "send FILE.gz for names that end so", "static-gzip-suffix"),
+    _row("static-cache-paths", seconds(), "remember for so long where a file was found"),
+    _row("mime-file", PATHS, "a file of content types", "mimefile"),
+    _row(
+        "file-serve-mode",
+        choice("x-sendfile", "xsendfile", "x-accel-redirect", "x-accel", "nginx", "offloading"),
+        "who sends the file: the web server by a header, or we",
+        "fileserve-mode",
+    ),
+    _row("hook-asap", HOOKS, "run before anything else"),
+    _row("hook-pre-app", HOOKS, "run before the app is loaded"),
+    _row("hook-post-app", HOOKS, "run after the app was loaded"),
+    _row("hook-master-start", HOOKS, "run when the master starts"),
+    _row("hook-accepting1-once", HOOKS, "run when the first worker accepts for the first time"),
+    _row("hook-as-user", HOOKS, "run with the vassal's identity"),
+    _row("hook-as-root", HOOKS, "run before the identity is taken; not under emperor-tyrant"),
+    _row("hook-as-user-atexit", HOOKS, "run with the vassal's identity at the end"),
+    _row("exec-asap", TEXTS, "run a shell command before anything else"),
+    _row("exec-pre-app", TEXTS, "run a shell command before the app is loaded"),
+    _row("exec-post-app", TEXTS, "run a shell command after the app was loaded"),
+    _row("exec-as-user", TEXTS, "run a shell command with the vassal's identity"),
+    _row("exec-as-root", TEXTS, "run a shell command before the identity is taken; not under emperor-tyrant"),
+    _row("exec-as-user-atexit", TEXTS, "run a shell command with the vassal's identity at the end"),
+    _row("touch-exec", TEXTS, "FILE COMMAND: run the command when the file is touched"),
+)

@@ -1,0 +1,190 @@
+"""Finds and imports the apps that a vassal's file names.
+
+The one danger: the app's own code runs here, and it may do anything: raise, exit, never return. Whatever it raises
+becomes a `LoadError` whose reason a person can act on; a load that never returns is cut off by whoever started us.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib.machinery import SourceFileLoader
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from vassal.config.settings import Settings
+
+WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+DEFAULT_CALLABLE = "application"
+"""What uWSGI looks for where no ``callable`` is named (PEP 3333 itself names nothing)."""
+
+
+class LoadError(Exception):
+    """An app cannot be loaded. `reason` is one line for people, `detail` the traceback or ``""``."""
+
+    stage = "load"
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class Apps:
+    """The apps of a vassal: `mounts` are (path without a trailing slash, app), longest path first.
+
+    `default` answers what no mount does. As in uWSGI, the first mounted app is the default where there is no other.
+    """
+
+    default: WSGIApp | None = None
+    mounts: tuple[tuple[str, WSGIApp], ...] = ()
+
+
+def load_apps(settings: Settings) -> Apps:
+    """Import everything that `settings` names and return its apps.
+
+    The interpreter must be set up already: ``chdir``, ``sys.path``, ``virtualenv``, environment, identity.
+
+    Raises:
+        LoadError: an import fails, or what it brings holds no app.
+    """
+    default: WSGIApp | None = None
+    where = f"virtualenv = {settings.virtualenv}" if settings.virtualenv else f"the Python is {sys.prefix}"
+    if settings.wsgi_file is not None:
+        path, callable_ = _split_file(settings.wsgi_file)
+        default = _app_of(_import_file(path, where), settings.callable or callable_, f"wsgi-file = {path}")
+    elif settings.module is not None:
+        name, _, callable_ = settings.module.partition(":")
+        module = _import_module(name.strip(), where)
+        default = _app_of(module, callable_.strip() or settings.callable, f"module = {settings.module}")
+    mounts: list[tuple[str, WSGIApp]] = []
+    for path, target in settings.mount:
+        app = _load_target(target, settings.callable, where, f"mount = {path}={target}")
+        mounts.append((path.rstrip("/"), app))
+    if default is None and mounts:
+        default = mounts[0][1]
+    if default is None and settings.need_app:
+        raise LoadError("need-app is set, but no app is named: set module or wsgi-file")
+    rooted = [app for path, app in mounts if not path]
+    if rooted:  # mount = /=app is another way to name the default
+        default = rooted[-1]
+    if settings.chdir2:
+        try:
+            os.chdir(settings.chdir2)
+        except OSError as error:
+            raise LoadError(f"chdir2 = {settings.chdir2}: {error.strerror}") from None
+    real = sorted((entry for entry in mounts if entry[0]), key=lambda entry: len(entry[0]), reverse=True)
+    return Apps(default, tuple(real))
+
+
+def _load_target(target: str, callable_: str | None, where: str, option: str) -> WSGIApp:
+    path, named = _split_file(target)
+    if "/" in path or path.endswith((".py", ".wsgi")) or os.path.isfile(path):
+        return _app_of(_import_file(path, where), named or callable_, option)
+    name, _, named_here = target.partition(":")
+    return _app_of(_import_module(name.strip(), where), named_here.strip() or callable_, option)
+
+
+def _split_file(text: str) -> tuple[str, str | None]:
+    """Split ``path.py:callable``; a path that exists as it stands is never split."""
+    path, colon, callable_ = text.rpartition(":")
+    if colon and not os.path.exists(text) and callable_.rstrip("()").isidentifier():
+        return path.strip(), callable_
+    return text.strip(), None
+
+
+def _import_module(name: str, where: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if name == missing or name.startswith(missing + "."):
+            reason = (
+                f"cannot import {name!r}: no module named {missing!r} on the path "
+                f"(chdir is {os.getcwd()}; add its directory with pythonpath or chdir)"
+            )
+            raise LoadError(reason, _detail(error)) from None
+        raise _broken(name, error, where) from None
+    except (Exception, SystemExit) as error:  # noqa: BLE001 (an app may raise anything)
+        raise _broken(name, error, where) from None
+
+
+def _import_file(path: str, where: str) -> ModuleType:
+    """Import a file under a name made of its whole path: six files all called ``wsgi.py`` must coexist."""
+    full = os.path.abspath(path)
+    if not os.path.isfile(full):
+        raise LoadError(f"cannot load {path}: no such file (looked for {full})")
+    name = "vassal_file_" + "".join(c if c.isalnum() else f"_{ord(c):x}_" for c in full)
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, full, loader=SourceFileLoader(name, full))
+    if spec is None or spec.loader is None:
+        raise LoadError(f"cannot load {path}: Python has no loader for it")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # before its code runs: pickling and dataclasses look the module up by name
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 (see above)
+        del sys.modules[name]
+        raise _broken(path, error, where) from None
+    return module
+
+
+def _broken(what: str, error: BaseException, where: str) -> LoadError:
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if isinstance(error, SystemExit):
+        text = f"it called sys.exit({error.code!r}) while it was loaded"
+    place = ""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_ours(frame.filename)]
+    if frames and not isinstance(error, SyntaxError):  # whose text names file and line itself
+        place = f" ({frames[-1].filename}:{frames[-1].lineno})"
+    hint = ""
+    if isinstance(error, ModuleNotFoundError):
+        hint = f"; is it installed? ({where})"
+    return LoadError(f"cannot import {what!r}: {' '.join(text.split())}{place}{hint}", _detail(error))
+
+
+def _is_ours(filename: str) -> bool:
+    return (
+        filename == __file__ or filename.startswith("<frozen importlib") or filename.endswith("importlib/__init__.py")
+    )
+
+
+def _detail(error: BaseException) -> str:
+    trace = error.__traceback__
+    while trace is not None and _is_ours(trace.tb_frame.f_code.co_filename):
+        trace = trace.tb_next
+    return "".join(traceback.format_exception(type(error), error, trace))
+
+
+def _app_of(module: ModuleType, callable_: str | None, option: str) -> WSGIApp:
+    """Return the app `callable_` of `module`; ``factory()`` is called once for it, as uWSGI does."""
+    name = callable_ or DEFAULT_CALLABLE
+    factory = name.endswith("()")
+    found: Any = module
+    for part in name.removesuffix("()").split("."):
+        found = getattr(found, part, None)
+    if found is None:
+        others = sorted(key for key, value in vars(module).items() if callable(value) and key in _USUAL)
+        hint = f"; it has {others[0]!r}: set callable = {others[0]}" if others else "; name it with callable"
+        raise LoadError(f"{option}: {module.__file__ or module.__name__} has no {name!r}{hint}")
+    if factory:
+        try:
+            found = found()
+        except (Exception, SystemExit) as error:  # noqa: BLE001 (see above)
+            raise _broken(f"{option} ({name})", error, f"the Python is {sys.prefix}") from None
+    if not callable(found):
+        raise LoadError(f"{option}: {name!r} is {type(found).__name__!r}, not a WSGI callable")
+    app: WSGIApp = found
+    return app
+
+
+_USUAL = frozenset({"app", "application", "api", "wsgi", "wsgi_app", "create_app", "make_app"})

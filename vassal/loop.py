@@ -1,0 +1,376 @@
+"""The leader's loop: poll, accept, read, run, write, and look after deadlines.
+
+One epoll, level-triggered, polled by one thread at a time. Level-triggered matters: whatever a leader leaves undone,
+because it lost the lead or because it failed, the next one is told of again. The one danger is hoarding: a connection
+accepted here while another worker is idle waits for nothing. So one is accepted at a time, and none as long as every
+thread is in the app and somebody else might take it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import select
+import socket
+import time
+import traceback
+from collections import deque
+from dataclasses import dataclass
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from vassal import logs, scoreboard
+from vassal.awaited import AwaitedInput
+from vassal.client import HEAD, IDLE, READY, RUNNING
+from vassal.connection import Connection
+from vassal.crew import Crew, Member
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vassal.body import Body
+    from vassal.heads import Stamp
+    from vassal.net import Listener
+    from vassal.protocol import Refused, Request, Talk
+    from vassal.wsgi import Gateway
+
+BATCH = 64
+"""Events taken from the kernel at once."""
+SCAN = 1.0
+"""Seconds between two looks at all deadlines."""
+RETIRING_SCAN = 0.05
+GRACE = 5.0
+"""Seconds that an idle connection may still use for one more request, once the worker retires (DESIGN, "Reload")."""
+HOLD_OFF = 0.01
+"""Seconds for which connections are left to other workers, when all threads of this one are in the app."""
+IN_A_ROW = 8
+"""Connections that a leader takes from one listener, one by one, before it looks at the others again."""
+BURST = 16
+"""Connections accepted after that, at once."""
+STARVED = 0.5
+"""Seconds without accepting after the descriptors have run out."""
+COMPLAINT_EVERY = 60.0
+"""Seconds between two log lines about one client."""
+_NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a vassal's file says of time and space. Times in seconds, sizes in bytes, 0: no limit."""
+
+    http_timeout: float = 60.0
+    socket_timeout: float = 60.0
+    keep_alive: float = 65.0
+    in_memory: int = 262144
+    limit_post: int = 0
+    queue: int = 0
+    """Requests that may wait for a thread before no more connections are accepted: 0 where no other worker could."""
+
+
+class Port:
+    """One listener as this worker sees it: what is spoken there, and what every request there begins with."""
+
+    __slots__ = ("facts", "listener", "meet", "parse", "sock", "tcp")
+
+    def __init__(
+        self,
+        listener: Listener,
+        facts: dict[str, Any],
+        parse: Callable[[bytes, Talk], tuple[Request, bytes] | None],
+        meet: Callable[[Connection, Any], None],
+    ) -> None:
+        self.listener = listener
+        self.sock = listener.sock
+        self.tcp = listener.sock.family != socket.AF_UNIX
+        self.facts = facts
+        self.parse = parse
+        self.meet = meet
+        """Fills in what depends on the client: its address, whether it is trusted."""
+
+
+class Loop:
+    """All connections of a worker, and the descriptors that wake it."""
+
+    def __init__(self, limits: Limits, stamp: Stamp, threads: int, row: Callable[[int | None], scoreboard.Row]) -> None:
+        self.limits = limits
+        self.stamp = stamp
+        self.epoll = select.epoll()
+        self.conns: dict[int, Connection] = {}
+        self.pending: deque[Connection] = deque()
+        self.crew = Crew(self, threads, row)
+        self.gateway: Gateway
+        self.ports: list[Port] = []
+        self.on_scan: Callable[[float], None] = lambda _now: None
+        self.on_done: Callable[[bool], None] = lambda _in_time: self.crew.stop()
+        self.accepting = False
+        self.retiring = False
+        self.grace_ends = 0.0
+        self.mercy_ends = 0.0
+        self.next_scan = monotonic() + SCAN
+        self._accept_at = 0.0
+        self._starved = False
+        self._accepted = 0
+        self._own = row(None)
+        self._special: dict[int, Callable[[Member], None]] = {}
+        self._complaints: dict[str, float] = {}
+        self._kick = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.listen_to(self._kick, self._kicked)
+
+    # --- the leader ----------------------------------------------------------------------------------------------
+
+    def lead(self, me: Member) -> None:  # noqa: C901 (the hot path: a call more costs every request)
+        """Poll and act until `me` leads no more."""
+        crew = self.crew
+        conns = self.conns
+        poll = self.epoll.poll
+        if not me.spare and self._accept_at and not self._starved:
+            self._resume_accepting()
+        while crew.leader is me:
+            if crew.stopping or (me.spare and crew.idle and crew.give_back()):
+                return
+            events = poll(self._timeout(me), BATCH)
+            me.now = now = monotonic()
+            if crew.parked and events:
+                crew.unpark()
+            self.stamp.refresh()
+            for fd, _mask in events:
+                conn = conns.get(fd)
+                try:
+                    if conn is not None:
+                        conn.turn(me)
+                    else:
+                        self._special_turn(fd, me)
+                except Exception:  # noqa: BLE001 (an error of ours costs one connection, never the worker)
+                    self._failed(conn)
+                if crew.leader is not me:
+                    return
+            if (self.pending or crew.ready) and not self._left_over(me):
+                return
+            me.publish()
+            if now >= self.next_scan or (self._accept_at and now >= self._accept_at):
+                self._timers(now, me)
+
+    def _timeout(self, me: Member) -> float:
+        if self.pending or (self.crew.ready and not me.spare):
+            return 0.0
+        if not (self.conns or self.retiring or self._accept_at):
+            return SCAN if self.on_scan_wanted else -1.0
+        until = self.next_scan if not self._accept_at else min(self.next_scan, self._accept_at)
+        return max(0.0, until - monotonic())
+
+    on_scan_wanted = False
+    """Something other than connections wants `on_scan` to be called every second."""
+
+    def _left_over(self, me: Member) -> bool:
+        """Serve what needs no event: pipelined requests, and one that waits for a thread. False: the lead is lost."""
+        crew = self.crew
+        for _ in range(len(self.pending)):
+            conn = self.pending.popleft()
+            try:
+                conn.resume(me)
+            except Exception:  # noqa: BLE001 (see `lead`)
+                self._failed(conn)
+            if crew.leader is not me:
+                return False
+        if not me.spare:
+            ready = crew.next_ready()
+            if ready is not None:
+                self.serve(ready, me)
+        return crew.leader is me
+
+    def serve(self, conn: Connection, me: Member) -> None:
+        """Run the app for the request that `conn` holds, in the thread `me`."""
+        try:
+            self.gateway.serve(conn, me)
+        except Exception:  # noqa: BLE001 (see `lead`)
+            self._failed(conn)
+        if self.crew.leader is not me:
+            me.publish()
+
+    def awaited_input(self, conn: Connection, body: Body) -> AwaitedInput:
+        """Return the ``wsgi.input`` of a client that waits for 100 Continue."""
+        return AwaitedInput(conn, body, self.gateway.let_go, self.limits.http_timeout)
+
+    def _failed(self, conn: Connection | None) -> None:
+        logs.say("an error in the server itself; the connection is lost:\n" + traceback.format_exc())
+        if conn is not None:
+            conn.close()
+
+    def _special_turn(self, fd: int, me: Member) -> None:
+        act = self._special.get(fd)
+        if act is not None:
+            act(me)
+
+    def listen_to(self, fd: int, act: Callable[[Member], None]) -> None:
+        """Let the leader call `act` whenever `fd` is readable."""
+        self._special[fd] = act
+        self.epoll.register(fd, select.EPOLLIN)
+
+    def ignore(self, fd: int) -> None:
+        """Undo `listen_to`."""
+        if self._special.pop(fd, None) is not None:
+            with contextlib.suppress(OSError):
+                self.epoll.unregister(fd)
+
+    def kick(self) -> None:
+        """Make the leader return from its poll."""
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_write(self._kick, 1)
+
+    def _kicked(self, _me: Member) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._kick)
+
+    # --- accepting -----------------------------------------------------------------------------------------------
+
+    def start_accepting(self) -> None:
+        """Wait for clients on all ports."""
+        self.accepting = True
+        self._own.counts[scoreboard.ACCEPTING] = 1
+        for port in self.ports:
+            self.listen_to(port.sock.fileno(), self._acceptor(port))
+
+    def _acceptor(self, port: Port) -> Callable[[Member], None]:
+        def act(me: Member) -> None:
+            if me.spare:
+                self._hold_off(me.now + HOLD_OFF)
+                return
+            # One after the other, each served before the next is taken, as long as that goes quickly.
+            for _ in range(IN_A_ROW):
+                if not self._accept(port, me) or self.crew.leader is not me:
+                    return
+
+        return act
+
+    def _accept(self, port: Port, me: Member) -> bool:
+        try:
+            fd, address = port.sock._accept()  # type: ignore[attr-defined]  # noqa: SLF001 (accept() makes a socket.socket, which costs three times as much)
+        except (BlockingIOError, ConnectionAbortedError):
+            return False
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            self._starve(error, me)
+            return False
+        sock = socket.SocketType(port.sock.family, socket.SOCK_STREAM, 0, fd)
+        sock.setblocking(False)  # noqa: FBT003 (the socket's own signature)
+        self._accepted += 1
+        conn = Connection(self, port, sock, fd)
+        conn.deadline = me.now + self.limits.http_timeout
+        port.meet(conn, address)
+        self.conns[fd] = conn
+        try:
+            conn.turn(me)
+        except Exception:  # noqa: BLE001 (see `lead`)
+            self._failed(conn)
+        return True
+
+    def _hold_off(self, until: float) -> None:
+        """Accept nothing before `until`."""
+        self._accept_at = until
+        for port in self.ports:
+            self.ignore(port.sock.fileno())
+
+    def _resume_accepting(self) -> None:
+        self._accept_at = 0.0
+        self._starved = False
+        if self.accepting:
+            self.start_accepting()
+
+    def _starve(self, error: OSError, me: Member) -> None:
+        """No descriptors, or no memory for sockets: go on with what we have, and let idle clients go."""
+        self._starved = True
+        self._hold_off(me.now + STARVED)
+        idle = sorted((c for c in tuple(self.conns.values()) if c.state == IDLE), key=lambda c: c.deadline)
+        for conn in idle[:BURST]:
+            conn.close()
+        self.say_once(
+            "accept",
+            f"cannot accept a connection: {error.strerror}; {len(self.conns)} are open: raise max-fd (ulimit -n)",
+        )
+
+    def _accept_now(self, me: Member) -> None:
+        """The hold-off is over: what still waits, nobody else took."""
+        limit = self.limits.queue
+        if me.spare and limit and len(self.crew.ready) >= limit:
+            self._accept_at = me.now + HOLD_OFF
+            return
+        self._resume_accepting()
+        if not me.spare:
+            return
+        for port in self.ports:
+            for _ in range(BURST):
+                if self._starved or not self._accept(port, me):
+                    break
+
+    # --- time ----------------------------------------------------------------------------------------------------
+
+    def _timers(self, now: float, me: Member) -> None:
+        if self._accept_at and now >= self._accept_at:
+            self._accept_now(me)
+        if now < self.next_scan:
+            return
+        self.next_scan = now + (RETIRING_SCAN if self.retiring else SCAN)
+        for conn in tuple(self.conns.values()):
+            if now >= conn.deadline:
+                try:
+                    conn.expire(now, me)
+                except Exception:  # noqa: BLE001 (see `lead`)
+                    self._failed(conn)
+        counts = self._own.counts
+        counts[scoreboard.CONNECTIONS] = len(self.conns)
+        counts[scoreboard.RECEIVED] = self._accepted
+        self.on_scan(now)
+        if self.retiring:
+            self._check_retired(now)
+
+    def retire(self, now: float, mercy: float) -> None:
+        """Accept no more; the worker is done when everything accepted is answered, or `mercy` seconds have passed."""
+        if not self.retiring:
+            self.retiring = True
+            self.grace_ends = now + min(GRACE, mercy)
+            self.mercy_ends = now + mercy
+            self._stop_accepting()
+            for conn in tuple(self.conns.values()):
+                if conn.state == IDLE:
+                    conn.deadline = min(conn.deadline, self.grace_ends)
+        self.mercy_ends = min(self.mercy_ends, now + mercy)
+        self.next_scan = now
+
+    def _stop_accepting(self) -> None:
+        self._hold_off(0.0)
+        self.accepting = False
+        self._own.counts[scoreboard.ACCEPTING] = 0
+        for port in self.ports:
+            port.sock.close()
+        self.ports = []
+
+    def _check_retired(self, now: float) -> None:
+        if not any(not conn.doomed for conn in tuple(self.conns.values())):
+            self.on_done(True)  # noqa: FBT003 (see `on_done`)
+        elif now >= self.mercy_ends:
+            busy = sum(conn.state in (READY, RUNNING) for conn in tuple(self.conns.values()))
+            logs.say(f"mercy is over: {len(self.conns)} connections are cut, {busy} of them with a request in the app")
+            self.on_done(False)  # noqa: FBT003 (see `on_done`)
+
+    # --- words ---------------------------------------------------------------------------------------------------
+
+    def complain(self, conn: Connection, refused: Refused) -> None:
+        """Log why a client was refused, once a client and minute: a log must not be filled from outside."""
+        if conn.state == HEAD and refused.status == 408:
+            return  # an open connection without a request is no news
+        client = conn.peer or "a client"
+        self.say_once(client, f"refused a request from {client} with {refused.status}: {refused.why}")
+
+    def say_once(self, key: str, text: str) -> None:
+        """Log `text` unless something was logged for `key` within the last minute."""
+        now = time.monotonic()
+        if now < self._complaints.get(key, 0.0):
+            return
+        if len(self._complaints) > 1000:
+            self._complaints = {k: until for k, until in self._complaints.items() if until > now}
+            if len(self._complaints) > 1000:
+                return
+        self._complaints[key] = now + COMPLAINT_EVERY
+        logs.say(text)

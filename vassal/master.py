@@ -1,0 +1,366 @@
+"""The master of a generation: parent of its workers, its end of the link, its signals and deadlines.
+
+Wiring only: who is started, retired or killed says `vassal.pool`. One thread, one selector. The one danger is
+blocking: the master runs no app code after its workers are forked and waits for nothing but its selector.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import selectors
+import signal
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vassal import harakiri, link, logs, net, pidfile, pool, sessions, titles, touch, worker
+from vassal.children import SIGNALS, Children
+from vassal.loader import LoadError, load_apps
+from vassal.scoreboard import Scoreboard
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Sequence
+
+    from vassal.children import Child
+    from vassal.config import Settings
+    from vassal.loader import Apps
+    from vassal.ports import Ports
+
+STATS_EVERY = 2.0
+"""Seconds between two looks at the counters; `Stats` goes out only where they changed."""
+LOYAL_EVERY = 0.2
+"""The same until the first request: an early death must be known for what it is."""
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+
+
+@dataclass(slots=True)
+class Generation:
+    """All that a master is made from. `link` is None for a vassal that runs by hand, without an emperor."""
+
+    name: str
+    number: int
+    settings: Settings
+    ports: Ports
+    link: link.End | None
+    loyalty: float
+    directory: str
+    source: str
+    restart: Callable[[], None] | None = None
+    """By hand only: execute this vassal anew, keeping its listeners."""
+
+
+class Master:
+    """Runs one generation; `run` returns its exit status."""
+
+    def __init__(self, generation: Generation) -> None:
+        self._it = generation
+        settings = generation.settings
+        self._pool = pool.Pool(settings.processes, settings.worker_reload_mercy)
+        self._board = Scoreboard(self._pool.slots, settings.threads)
+        self._apps: Apps | None = None
+        self._selector = selectors.DefaultSelector()
+        self._children = Children(self, self._pool, self._board, self._selector, self._introduce)
+        self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._ready_at: float | None = None
+        self._loyal = False
+        self._finished: int | None = None
+        self._restarting = False
+        self._tick_at = 0.0
+        self._touches = touch.Touches(settings.touch_reload, generation.directory, generation.source)
+        self._told: tuple[object, ...] = ()
+        self._past = [0, 0]
+        self._respawns = 0
+
+    # --- life ----------------------------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Load, fork, serve, retire; return the exit status: 0 retired, 22 failed to start."""
+        for number in _ENDING:
+            signal.signal(number, signal.SIG_DFL)  # an app that hangs while it is imported can be ended all the same
+        signal.signal(signal.SIGUSR1, lambda _caught, _frame: None)
+        # What the app double-forked comes back here: the parent of all vassals could not tell whose it is.
+        sessions.become_subreaper()
+        end = self._it.link
+        if end is not None:
+            self._selector.register(end.fileno(), selectors.EVENT_READ, self._read_link)
+        self._selector.register(self._wake_read, selectors.EVENT_READ, self._drain_wakeups)
+        titles.master(self._it.name, self._it.number, self._it.settings)
+        if not self._it.settings.lazy_apps and not self._load():
+            return 22
+        self._catch_signals()
+        while self._finished is None:
+            self._children.act(self._pool.decide(time.monotonic()))
+            self._look()
+            if self._finished is None:
+                for key, _ in self._selector.select(self._timeout()):
+                    key.data()
+            self._flush()
+        if self._restarting and self._it.restart is not None:
+            self._it.restart()
+        return self._finished
+
+    def _load(self) -> bool:
+        try:
+            self._apps = load_apps(self._it.settings)
+        except LoadError as error:
+            self._fail(link.failure(error.stage, error.reason, error.detail))
+            return False
+        gc.collect()
+        gc.freeze()  # the workers share what was loaded: a collection must not write to it
+        if threading.active_count() > 1:
+            logs.say(
+                f"the app started {threading.active_count() - 1} threads while it was loaded; they do not exist in the "
+                "workers (lazy-apps = true loads the app in each worker instead)"
+            )
+        return True
+
+    def _fail(self, failure: link.Failed) -> None:
+        self._post(failure)
+        if failure.detail:
+            logs.write(failure.detail.rstrip("\n") + "\n")
+        logs.say(f"cannot start ({failure.stage}): {failure.reason}")
+        self._children.kill_all()
+        self._finished = 22
+
+    # --- events --------------------------------------------------------------------------------------------------
+
+    def _catch_signals(self) -> None:
+        """Take the signals, whatever the app did to them while it was imported; from now on the master serves."""
+        self._signals: list[int] = []
+        for number in SIGNALS:
+            signal.signal(number, lambda caught, _frame: self._signals.append(caught))
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+    def _drain_wakeups(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._wake_read, 4096)
+
+    def _look(self) -> None:
+        """Handle what signals brought, and deadlines."""
+        now = time.monotonic()
+        while self._signals:
+            self._signalled(self._signals.pop(0), now)
+        self._children.reap()
+        if self._pool.closing and not self._children.by_slot:
+            self._finished = 0 if self._finished is None else self._finished
+        elif self._ready_at is not None and now >= self._tick_at:
+            self._tick_at = now + self._pace()
+            self._tick(now)
+
+    def _pace(self) -> float:
+        """Seconds between two ticks: as rare as what depends on them allows."""
+        settings = self._it.settings
+        if not self._loyal:
+            return LOYAL_EVERY
+        return min(
+            STATS_EVERY, settings.heartbeat or STATS_EVERY, 1.0 if settings.harakiri or self._touches else STATS_EVERY
+        )
+
+    def _tick(self, now: float) -> None:
+        settings = self._it.settings
+        self._report(now)
+        if settings.heartbeat:
+            self._post(link.Heartbeat())
+        for slot, child in self._children.by_slot.items():
+            if harakiri.overdue(self._board, slot, now, settings.harakiri):
+                logs.say(f"worker in slot {slot} (pid {child.pid}) holds its interpreter beyond harakiri: killed")
+                harakiri.execute(self._board, slot, child.pidfd, now, settings.harakiri)
+        if self._touches and not self._pool.closing and (path := self._touches.changed()) is not None:
+            self._want_reload(f"touch-reload of {path}")
+
+    def _want_reload(self, reason: str) -> None:
+        if self._it.link is not None:
+            self._post(link.ReloadWanted(reason))
+        else:
+            logs.say(f"{reason}: finishing what runs, then starting anew")
+            self._restarting = True
+            self._retire(self._it.settings.reload_mercy, time.monotonic())
+
+    def _signalled(self, number: int, now: float) -> None:
+        if number == signal.SIGHUP:
+            self._want_reload("SIGHUP")
+        elif number in (signal.SIGTERM, signal.SIGINT):
+            logs.say(f"{signal.Signals(number).name}: stopping")
+            self._retire(self._it.settings.reload_mercy, now, final=self._it.link is None)
+        elif number == signal.SIGQUIT:
+            self._children.kill_all()
+            self._retire(0, now, final=self._it.link is None)
+
+    def _read_link(self) -> None:
+        end = self._it.link
+        if end is None:
+            return
+        try:
+            while (message := end.read()) is not None:
+                self._obey(message[0])
+        except (link.LinkClosed, link.LinkError):
+            self._lost_emperor()
+
+    def _lost_emperor(self) -> None:
+        """The emperor is gone: refuse at once, answer what was accepted, go. A new emperor may be about to start."""
+        if self._it.link is not None:
+            self._selector.unregister(self._it.link.fileno())
+            self._it.link.close()
+            self._it.link = None
+            logs.say("the emperor is gone: finishing what runs")
+            self._retire(self._it.settings.reload_mercy, time.monotonic())
+
+    def _obey(self, record: link.Record) -> None:
+        now = time.monotonic()
+        if isinstance(record, link.Activate):
+            self._serve_alone()
+        elif isinstance(record, link.Release):
+            self._post(link.Released())
+        elif isinstance(record, link.Retire):
+            self._retire(record.mercy, now, final=record.final)
+        elif isinstance(record, link.ReopenLogs):
+            logs.reopen()
+        elif isinstance(record, link.Report):
+            self._report(now, always=True)
+
+    def _retire(self, mercy: float, now: float, *, final: bool = False) -> None:
+        if final:
+            # Before the workers finish: a successor under the same name may bind the same path at once.
+            self._it.ports.unlink()
+            for path in self._pidfiles():
+                pidfile.remove(path)
+            self._post(link.Released())
+        if not self._restarting:
+            self._it.ports.close()
+        self._children.act(self._pool.close(mercy, now))
+
+    # --- workers (vassal.children.Owner) -------------------------------------------------------------------------
+
+    def plan(self, slot: int, sock: socket.socket) -> worker.WorkerPlan:
+        """Return what the worker in `slot` needs."""
+        return worker.WorkerPlan(
+            number=slot,
+            name=self._it.name,
+            generation=self._it.number,
+            settings=self._it.settings,
+            listeners=self._it.ports.listeners,
+            channel=sock,
+            scoreboard=self._board,
+            apps=self._apps,
+        )
+
+    def leave(self) -> None:
+        """Give up, in a worker, what only the master may hold."""
+        self._selector.close()
+        os.close(self._wake_read)
+        os.close(self._wake_write)
+        if self._it.link is not None:
+            self._it.link.close()
+
+    def _introduce(self, number: int) -> None:
+        logs.introduce(f"{self._it.name}/{self._it.number} worker {number}")
+        titles.worker(self._it.name, self._it.number, number, self._it.settings)
+
+    def loaded(self, slot: int) -> None:
+        """Admit the worker in `slot`; with the first one the generation is ready."""
+        now = time.monotonic()
+        if self._finished is not None:
+            return
+        if self._ready_at is not None:
+            self._children.act(self._pool.loaded(slot, now))
+            return
+        ports = self._it.ports
+        try:
+            ports.listen(self._it.settings.listen)
+        except net.AddressError as error:
+            self._fail(link.failure("bind", str(error)))
+            return
+        self._children.act(self._pool.loaded(slot, now))
+        self._ready_at = now
+        self._tick_at = now
+        self._post(link.Listening(ports.keys(), ports.inodes()), ports.descriptors())
+        self._post(link.Ready(len(self._pool.serving), os.getpid(), self._it.settings.reload_mercy))
+        if self._it.link is None:
+            self._serve_alone()
+            logs.say("ready: " + (", ".join(ports.keys()) or "no listeners"))
+
+    def gone(self, slot: int, child: Child, status: int) -> None:
+        """Count what the worker in `slot` did; before the generation is ready its death is the generation's."""
+        if self._finished is not None:
+            return
+        view = self._board.worker(slot)
+        self._past[0] += view.requests
+        self._past[1] += view.exceptions
+        what = self._pool.gone(slot, time.monotonic())
+        if self._ready_at is None and not self._pool.closing:
+            if child.why is not None:
+                self._fail(link.failure(child.why.stage, child.why.reason, child.why.detail))
+            else:
+                self._fail(link.failure("load", f"worker {what.number} {describe(status)} before it was ready"))
+        elif what.phase is not pool.Phase.LEAVING:
+            self._respawns += 1
+            why = f": {child.why.reason}" if child.why is not None else ""
+            logs.say(f"worker {what.number} (pid {child.pid}) {describe(status)}{why}")
+
+    # --- telling -------------------------------------------------------------------------------------------------
+
+    def _report(self, now: float, *, always: bool = False) -> None:
+        views = [self._board.worker(slot) for slot in self._children.by_slot]
+        requests = self._past[0] + sum(view.requests for view in views)
+        exceptions = self._past[1] + sum(view.exceptions for view in views)
+        if not self._loyal and self._ready_at is not None and (requests or now - self._ready_at >= self._it.loyalty):
+            self._loyal = True
+            self._post(link.Loyal())
+        pids = self._children.serving_pids()
+        facts = (len(pids), requests, pids, exceptions, self._respawns)
+        if always or facts != self._told:
+            self._told = facts
+            self._post(link.Stats(*facts))
+
+    def _post(self, record: link.Record, fds: Sequence[int] = ()) -> None:
+        if self._it.link is None:
+            return
+        try:
+            self._it.link.post(record, fds)
+        except link.LinkClosed:
+            pass  # reading the link will say so too
+        except link.LinkError as error:
+            logs.say(f"the emperor cannot be told of {record.NAME}: {error}")
+
+    def _flush(self) -> None:
+        end = self._it.link
+        if end is None:
+            return
+        with contextlib.suppress(link.LinkClosed):
+            end.flush()
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if end.pending else 0)
+        if self._selector.get_key(end.fileno()).events != events:
+            self._selector.modify(end.fileno(), events, self._read_link)
+
+    def _timeout(self) -> float | None:
+        if self._signals:
+            return 0.0
+        moments = [moment for moment in (self._pool.deadline(),) if moment is not None]
+        if self._ready_at is not None and not self._pool.closing:
+            moments.append(self._tick_at)
+        return max(0.0, min(moments) - time.monotonic()) if moments else None
+
+    def _serve_alone(self) -> None:
+        """No predecessor serves any more: its sockets' settings and the pidfiles are this generation's now."""
+        self._it.ports.apply(self._it.settings)
+        for path in self._pidfiles():
+            pidfile.write(path)
+
+    def _pidfiles(self) -> list[str]:
+        settings = self._it.settings
+        names = [name for name in (settings.pidfile, settings.safe_pidfile) if name]
+        return [os.path.join(self._it.directory, name) for name in dict.fromkeys(names)]
+
+
+def describe(status: int) -> str:
+    """Return how a process ended, for people: ``was killed by SIGSEGV``, ``exited with status 3``."""
+    if status >= 0:
+        return f"exited with status {status}"
+    with contextlib.suppress(ValueError):
+        return f"was killed by {signal.Signals(-status).name}"
+    return f"was killed by signal {-status}"

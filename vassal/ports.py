@@ -1,0 +1,230 @@
+"""The sockets of one generation: adopted from its predecessor, or bound anew.
+
+Until the generation is ready it changes nothing that its predecessor still uses: adopted sockets stay as they are until
+`apply`, new ones do not listen before `listen`. The one danger is a bind by root in a directory where others write;
+so `bind` is called twice, before and after the identity was taken, and each time does only what may be done then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vassal import identity, logs, net
+from vassal.link import MAX_LISTENERS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vassal.config import Settings
+
+
+class CollisionError(Exception):
+    """A new address cannot be bound because the vassal's own predecessor holds one that overlaps it."""
+
+
+@dataclass(slots=True)
+class Port:
+    """One address of the vassal. `sock` is None until it is bound or adopted."""
+
+    address: net.Address
+    protocol: str
+    sock: socket.socket | None = None
+    fresh: bool = True
+    inode: str = ""
+
+
+@dataclass(slots=True)
+class Offer:
+    """A listener that the emperor keeps for this vassal."""
+
+    key: str
+    inode: str
+    sock: socket.socket
+
+
+class Ports:
+    """All addresses that `settings` names, in their order."""
+
+    def __init__(self, settings: Settings, base: str, offers: Sequence[Offer]) -> None:
+        """Parse the addresses (relative paths from the directory `base`) and adopt what is on offer.
+
+        Raises:
+            AddressError: an address that cannot be, or that is named twice, or too many of them.
+        """
+        if len(settings.sockets) > MAX_LISTENERS:
+            raise net.AddressError(
+                f"a vassal has at most {MAX_LISTENERS} sockets; this file names {len(settings.sockets)}"
+            )
+        self._settings = settings
+        self._offered = [offer.key for offer in offers]
+        self._adopted: set[str] = set()
+        self.ports = [Port(net.parse(spec.address, base), spec.protocol) for spec in settings.sockets]
+        keys = self.keys()
+        for port, key in zip(self.ports, keys, strict=True):
+            if (port.address.port or port.address.path) and keys.count(key) > 1:
+                raise net.AddressError(f"address {key} is named twice in this file")
+        for offer in offers:
+            if not self._adopt(offer):
+                offer.sock.close()
+
+    def _adopt(self, offer: Offer) -> bool:
+        if offer.sock.fileno() < 0:
+            return False
+        for port, key in zip(self.ports, self.keys(), strict=True):
+            if port.sock is not None or key != offer.key:
+                continue
+            if port.address.is_path and net.inode_of(port.address) != offer.inode:
+                logs.say(f"{offer.key} was unlinked or replaced by somebody: binding it anew")
+                return False
+            port.sock, port.fresh, port.inode = offer.sock, False, offer.inode
+            self._adopted.add(key)
+            return True
+        return False
+
+    def keys(self) -> tuple[str, ...]:
+        """The canonical addresses, as the file names them (port 0 stays 0: it names the place, not the outcome)."""
+        return tuple(port.address.key for port in self.ports)
+
+    def inodes(self) -> tuple[str, ...]:
+        """``"device:inode"`` for each, as `vassal.link.Listening` wants it."""
+        return tuple(port.inode for port in self.ports)
+
+    def descriptors(self) -> tuple[int, ...]:
+        """The descriptors, in the same order."""
+        return tuple(port.sock.fileno() for port in self.ports if port.sock is not None)
+
+    @property
+    def listeners(self) -> list[net.Listener]:
+        """What the workers accept on, with the address as shown to people (the real port where it was 0)."""
+        return [
+            net.Listener(port.sock, port.protocol, net.key_of(port.sock))
+            for port in self.ports
+            if port.sock is not None
+        ]
+
+    def bind(self, *, as_root: bool, owner: identity.Account | None = None) -> None:
+        """Bind what is not adopted.
+
+        With `as_root` only TCP ports and UNIX paths in directories that root alone can write, and these become
+        `owner`'s; without it whatever is left.
+
+        Raises:
+            AddressError: it cannot be bound.
+            CollisionError: it overlaps an address of the predecessor.
+        """
+        options = net.BindOptions(self._settings.reuse_port, self._settings.freebind)
+        mode = self._settings.chmod_socket
+        for port in self.ports:
+            if port.sock is not None or (as_root and not _is_roots(port.address)):
+                continue
+            try:
+                port.sock = net.bind(port.address, options, mode)
+            except net.AddressError as error:
+                if error.in_use is not None and self._overlaps(port.address):
+                    raise CollisionError(f"{error}: by this vassal's own running generation") from None
+                raise
+            port.inode = net.inode_of(port.address)
+            if port.address.is_path:
+                self._give_away(port.address.path, owner)
+
+    def _overlaps(self, address: net.Address) -> bool:
+        """Whether `address` overlaps an offered listener that this file does not keep: only that one will go away."""
+        leaving = [key for key in self._offered if key not in self._adopted]
+        if address.family == socket.AF_UNIX:
+            return address.key in leaving
+        return any(key.rpartition(":")[2] == str(address.port) for key in leaving)
+
+    def _give_away(self, path: str, owner: identity.Account | None) -> None:
+        uid, gid = (owner.uid, owner.gid) if owner is not None else (-1, -1)
+        if self._settings.chown_socket:
+            user, _, group = self._settings.chown_socket.partition(":")
+            uid = identity.user_id(user) if user else uid
+            gid = identity.group_id(group) if group else gid
+        found = os.lstat(path)
+        if uid not in (-1, found.st_uid) or gid not in (-1, found.st_gid):
+            try:
+                os.chown(path, uid, gid, follow_symlinks=False)
+            except OSError as error:
+                logs.say(f"cannot give {path} to {self._settings.chown_socket or uid}: {error.strerror}")
+
+    def listen(self, backlog: int) -> None:
+        """Begin to listen on the new ones.
+
+        Raises:
+            AddressError: somebody else began to listen there first.
+        """
+        for port in self.ports:
+            if port.fresh and port.sock is not None:
+                net.listen(port.sock, _clamp(backlog), port.address.key)
+
+    def apply(self, settings: Settings) -> None:
+        """Give adopted sockets the backlog, mode and owner of the new file: their predecessor is retired now."""
+        for port in self.ports:
+            if port.fresh or port.sock is None:
+                continue
+            with contextlib.suppress(net.AddressError):
+                net.listen(port.sock, _clamp(settings.listen), port.address.key)
+            if not port.address.is_path or net.inode_of(port.address) != port.inode:
+                continue
+            path = port.address.path
+            if settings.chmod_socket is not None:
+                try:
+                    if stat.S_IMODE(os.lstat(path).st_mode) != settings.chmod_socket:
+                        os.chmod(path, settings.chmod_socket)
+                except OSError as error:
+                    logs.say(f"cannot change the mode of {path}: {error.strerror}")
+            if settings.chown_socket:
+                self._give_away(path, None)
+
+    def close(self) -> None:
+        """Close this process's copies. Whether clients are refused is the emperor's decision."""
+        for port in self.ports:
+            if port.sock is not None:
+                port.sock.close()
+                port.sock = None
+
+    def unlink(self) -> None:
+        """Remove the paths of UNIX sockets, where they are still this generation's (``vacuum``, or gone for good)."""
+        for port in self.ports:
+            if port.address.is_path and port.inode and net.inode_of(port.address) == port.inode:
+                try:
+                    os.unlink(port.address.path)
+                except FileNotFoundError:
+                    continue
+                except OSError as error:
+                    logs.say(f"cannot remove the socket {port.address.path}: {error.strerror} (root may have bound it)")
+
+
+def _is_roots(address: net.Address) -> bool:
+    """Whether root may bind `address`: nobody else could have put something in its place."""
+    if address.family != socket.AF_UNIX:
+        return True
+    if not address.is_path:
+        return False
+    directory = os.path.dirname(address.path)
+    if identity.weakness(directory) is not None:
+        return False
+    try:
+        mode = os.stat(directory).st_mode
+    except OSError:
+        return False  # binding there, later, says why it cannot be
+    # A sticky directory keeps root's entries safe, but there are others' entries in it too.
+    return not mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def _clamp(backlog: int) -> int:
+    """Return `backlog`, at most what the kernel will grant (``net.core.somaxconn``); say so when it is less."""
+    try:
+        with open("/proc/sys/net/core/somaxconn", encoding="ascii") as file:
+            limit = int(file.read())
+    except (OSError, ValueError):
+        return backlog
+    if backlog > limit:
+        logs.say(f"listen = {backlog} is more than net.core.somaxconn = {limit}: {limit} it is (raise it by sysctl)")
+        return limit
+    return backlog

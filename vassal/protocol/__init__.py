@@ -1,0 +1,79 @@
+"""The two protocols: bytes to requests. Both keep one contract: bytes in; a request, a `Refused`, or None for "more".
+
+The one danger: disagreeing with whatever stands in front of us about where a request ends. Nothing here guesses:
+what is not plainly right is refused, and a refused connection is never read as a request again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CHUNKED = -1
+"""`Request.length` of a body whose end only its chunks tell."""
+
+
+class Refused(Exception):  # noqa: N818 (an outcome of parsing, named after what the client gets)
+    """The client is to get `status` (an integer) and lose its connection; `why` goes to the log, without its bytes."""
+
+    def __init__(self, status: int, why: str) -> None:
+        super().__init__(why)
+        self.status = status
+        self.why = why
+
+
+class Answered(Exception):  # noqa: N818 (see `Refused`)
+    """The client gets `data`, which is no response to a request, and the connection ends."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__("answered")
+        self.data = data
+
+
+class Talk:
+    """What all requests of one connection have in common.
+
+    Attributes:
+        facts: what every environ begins with; it is copied.
+        believe: takes scheme and client's address from the headers of a proxy that we trust; None: we trust none.
+        tail: the end of the last head, from its version on, if its like may be used again; else ``b""``.
+        common: the environ that `tail` makes.
+        count: heads read in full.
+    """
+
+    __slots__ = ("believe", "common", "count", "facts", "tail")
+
+    def __init__(self, facts: dict[str, Any], believe: Callable[[dict[str, Any]], None] | None = None) -> None:
+        self.facts = facts
+        self.believe = believe
+        self.tail = b""
+        self.common = facts
+        self.count = 0
+
+
+class Request:
+    """One request, as the worker needs it. The class holds what most requests have: only the rest is stored.
+
+    Attributes:
+        environ: WSGI environ (PEP 3333), without ``wsgi.input`` as long as a body is missing.
+        length: bytes of body to come: 0 none, `CHUNKED`.
+        keep_alive: the client would send another request on this connection.
+        old: speaks HTTP/1.0: must be told of keep-alive, understands no chunks.
+        chunks: a response of unknown length may be sent in chunks; otherwise the connection's end ends it.
+        head_only: a HEAD request: the response has no body.
+        expects: the client waits for ``100 Continue`` before it sends its body.
+        plain: none of the above differs from its default, so the response needs none of the care that they call for.
+    """
+
+    length = 0
+    keep_alive = True
+    old = False
+    chunks = True
+    head_only = False
+    expects = False
+    plain = True
+
+    def __init__(self, environ: dict[str, Any]) -> None:
+        self.environ = environ

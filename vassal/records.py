@@ -1,0 +1,280 @@
+"""The records of the link and of the fork server's socket: one dataclass each, frozen, plain JSON inside.
+
+`vassal.link` re-exports them all and says how they travel. The one danger is a field whose meaning the two ends read
+differently: units and defaults are written at each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Base of all records. `NAME` is the packet's ``type``."""
+
+    NAME: ClassVar[str]
+
+
+# --- from the vassal ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Hello(Record):
+    """First packet of a generation: the protocol version that it speaks."""
+
+    NAME: ClassVar[str] = "hello"
+    protocol: int
+
+
+@dataclass(frozen=True, slots=True)
+class Listening(Record):
+    """The listeners of this generation, one descriptor each, in the same order.
+
+    `addresses` are canonical (`vassal.net.Address.key`). `inodes` holds ``"device:inode"`` of each UNIX socket's path
+    and ``""`` for the rest: it comes back with the offer, so that a path that somebody unlinked is bound anew.
+    """
+
+    NAME: ClassVar[str] = "listening"
+    addresses: tuple[str, ...]
+    inodes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ready(Record):
+    """At least one worker has loaded the app and accepts."""
+
+    NAME: ClassVar[str] = "ready"
+    workers: int
+    pid: int = 0
+    mercy: int = 60
+    cheap: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Failed(Record):
+    """The generation cannot come up. `stage` is one of `STAGES`; `reason` one line; `detail` a traceback or ''."""
+
+    NAME: ClassVar[str] = "failed"
+    stage: str
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts(Record):
+    """What the parsed file says that concerns the emperor: sent before binding.
+
+    `start_timeout` and `loyalty` in seconds, `files` every file that was read (main file first), `uid` the effective
+    user after identity was taken, `strategy` the reload strategy or ''. `notes` are warnings for people.
+    """
+
+    NAME: ClassVar[str] = "facts"
+    uid: int
+    start_timeout: int = 60
+    strategy: str = ""
+    files: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Loyal(Record):
+    """A request was served, or the generation has been ready for `loyalty` seconds."""
+
+    NAME: ClassVar[str] = "loyal"
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat(Record):
+    """The master's loop turns."""
+
+    NAME: ClassVar[str] = "heartbeat"
+
+
+@dataclass(frozen=True, slots=True)
+class Stats(Record):
+    """Counters, sent when they changed. `pids` are the workers'; the rest adds up over the generation's life."""
+
+    NAME: ClassVar[str] = "stats"
+    workers: int
+    requests: int
+    pids: tuple[int, ...] = ()
+    exceptions: int = 0
+    respawns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Released(Record):
+    """Answer to `Release`: the last cron minute served (epoch minutes, 0: none) and unique jobs still running."""
+
+    NAME: ClassVar[str] = "released"
+    minute: int = 0
+    running: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadWanted(Record):
+    """The generation asks for its own succession."""
+
+    NAME: ClassVar[str] = "reload-wanted"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parking(Record):
+    """The generation leaves its listeners to the emperor; `wake` is the epoch second of the next cron job, 0: none."""
+
+    NAME: ClassVar[str] = "parking"
+    wake: int = 0
+
+
+# --- from the emperor --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Contract(Record):
+    """First packet to a new child: all that it may know. Descriptors: the offers' in order, then the log if `log`.
+
+    `version` is the manifest's (mtime_ns, inode, size, uid, gid). `offers` and `inodes` pair up as in `Listening`.
+    `own_log`: nobody else writes there, so it may become the vassal's user's. `environment` becomes the child's.
+    `inject` is `vassal.config.Inject.to_json`. `offers_uid` is the user whose processes held the offers (-1: none).
+    """
+
+    NAME: ClassVar[str] = "contract"
+    purpose: str
+    name: str
+    generation: int
+    source: str
+    version: tuple[int, ...]
+    offers: tuple[str, ...] = ()
+    inodes: tuple[str, ...] = ()
+    log: bool = False
+    tyrant: bool = False
+    nofollow: bool = False
+    vassals_uid: str = ""
+    vassals_gid: str = ""
+    environment: dict[str, str] = field(default_factory=dict)
+    inject: dict[str, Any] = field(default_factory=dict)
+    fork: bool = True
+    offers_uid: int = -1
+    own_log: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Activate(Record):
+    """This generation serves alone from now on: start jobs and daemons, set backlog, mode and owner."""
+
+    NAME: ClassVar[str] = "activate"
+    minute: int = 0
+    running: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Release(Record):
+    """Start no more jobs and end plain daemons, then answer `Released`."""
+
+    NAME: ClassVar[str] = "release"
+
+
+@dataclass(frozen=True, slots=True)
+class Retire(Record):
+    """End gracefully within `mercy` seconds. `final`: no successor, so sockets (`vacuum`) and pidfile go too."""
+
+    NAME: ClassVar[str] = "retire"
+    mercy: int
+    final: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadWorkers(Record):
+    """Replace worker by worker (the `chain` strategy)."""
+
+    NAME: ClassVar[str] = "reload-workers"
+
+
+@dataclass(frozen=True, slots=True)
+class ReopenLogs(Record):
+    """Reopen log files by their names."""
+
+    NAME: ClassVar[str] = "reopen-logs"
+
+
+@dataclass(frozen=True, slots=True)
+class Report(Record):
+    """Send `Stats` now."""
+
+    NAME: ClassVar[str] = "report"
+
+
+# --- between the emperor and its fork server ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn(Record):
+    """Fork a child for the link that comes as the one descriptor. `spawn` names it in all that follows."""
+
+    NAME: ClassVar[str] = "spawn"
+    spawn: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep(Record):
+    """Kill what is left of this spawn's session at once, without the time that its workers have after a crash."""
+
+    NAME: ClassVar[str] = "sweep"
+    spawn: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spawned(Record):
+    """The child runs; the one descriptor is its pidfd."""
+
+    NAME: ClassVar[str] = "spawned"
+    spawn: int
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unspawned(Record):
+    """The child could not be forked."""
+
+    NAME: ClassVar[str] = "unspawned"
+    spawn: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exited(Record):
+    """The child ended: `status` as `subprocess.Popen.returncode` (negative: the signal)."""
+
+    NAME: ClassVar[str] = "exited"
+    spawn: int
+    status: int
+
+
+FROM_VASSAL: tuple[type[Record], ...] = (
+    Hello,
+    Facts,
+    Listening,
+    Ready,
+    Failed,
+    Loyal,
+    Heartbeat,
+    Stats,
+    Released,
+    ReloadWanted,
+    Parking,
+)
+FROM_EMPEROR: tuple[type[Record], ...] = (
+    Contract,
+    Activate,
+    Release,
+    Retire,
+    ReloadWorkers,
+    ReopenLogs,
+    Report,
+)
+
+STAGES = ("config", "identity", "interpreter", "bind", "collision", "load", "ready", "spawn")
+"""Where a start can fail. See `emperor.lifecycle` for what follows from each."""

@@ -1,0 +1,111 @@
+"""Processes of a session: who is left of a dead master, and ending them.
+
+Every master leads a session of its own. Its workers stay in the master's process group; daemons and cron jobs have
+groups of their own. The one danger: a session id that was used again. Callers therefore look only while the leader
+is still a zombie (``waitid`` with ``WNOWAIT``), so that the kernel cannot hand out its pid anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+PR_SET_CHILD_SUBREAPER = 36
+"""prctl(2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One process as ``/proc/PID/stat`` shows it (proc_pid_stat(5))."""
+
+    pid: int
+    state: str
+    parent: int
+    group: int
+    session: int
+    start: int
+    """Clock ticks after boot: with the pid it names a process for ever."""
+
+
+def become_subreaper() -> None:
+    """Make orphans below this process come back to it instead of init.
+
+    Raises:
+        OSError: the kernel refuses (it never does on Linux >= 3.4).
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def look(pid: int) -> Process | None:
+    """Return process `pid`, or None where there is none."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            text = file.read()
+    except OSError:
+        return None
+    # The command name may hold spaces and parentheses: the fields begin after the last one.
+    rest = text[text.rfind(b")") + 2 :].split()
+    return Process(pid, rest[0].decode(), int(rest[1]), int(rest[2]), int(rest[3]), int(rest[19]))
+
+
+def everyone() -> list[Process]:
+    """Return all processes that this one can see."""
+    found = (look(int(name)) for name in os.listdir("/proc") if name.isdigit())
+    return [process for process in found if process is not None]
+
+
+def children() -> list[int]:
+    """Return the pids of this (single-threaded) process's own children, zombies and adopted ones included.
+
+    They stay its own until they are reaped: no other process can get such a pid meanwhile.
+    """
+    try:
+        with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as file:
+            return [int(pid) for pid in file.read().split()]
+    except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN
+        return [process.pid for process in everyone() if process.parent == os.getpid()]
+
+
+def left_over(
+    processes: Collection[Process], leader: int, parent: int, known: Collection[int]
+) -> tuple[list[Process], list[Process]]:
+    """Return (workers, others) that a dead master has left, zombies not counted.
+
+    `leader` is the dead master's pid. `others` are the rest of its session, and orphans that came back to `parent`
+    (the subreaper that asks) without being one of its `known` children: processes that had called setsid.
+    """
+    workers: list[Process] = []
+    others: list[Process] = []
+    for process in processes:
+        if process.pid == leader or process.state in "ZX":
+            continue
+        if process.session == leader:
+            (workers if process.group == leader else others).append(process)
+        elif process.parent == parent and process.pid not in known and process.session not in known:
+            # (Adopted workers of another dead master are still in that one's session, and in their grace.)
+            others.append(process)
+    return workers, others
+
+
+def kill(processes: Collection[Process]) -> None:
+    """SIGKILL them; those that are gone meanwhile are passed over."""
+    for process in processes:
+        with contextlib.suppress(OSError):
+            descriptor = os.pidfd_open(process.pid)
+            try:
+                # The descriptor pins the process: what is looked at now is what the signal reaches.
+                now = look(process.pid)
+                if now is not None and now.start == process.start:
+                    signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+            finally:
+                os.close(descriptor)

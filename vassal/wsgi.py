@@ -1,0 +1,318 @@
+"""WSGI (PEP 3333): finds the app for a request, runs it and sends what it answers.
+
+The one danger is the app: it may raise at any point, answer twice, announce one length and send another, or never
+return. The client then gets a plain 500 or a connection that visibly breaks, never half a response that looks whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import traceback
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from vassal import logs, scoreboard
+from vassal.client import EPOLLIN, IDLE, RUNNING
+from vassal.heads import error_page
+from vassal.out import Out
+from vassal.response import ClientGone, FileWrapper, Response
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from vassal.connection import Connection
+    from vassal.crew import Member
+    from vassal.heads import Stamp
+    from vassal.loader import Apps, WSGIApp
+    from vassal.loop import Loop
+
+JOIN = 65536
+"""Bytes of a body up to which head and body are copied into one buffer; above it they are sent as two."""
+MSG_NOSIGNAL = socket.MSG_NOSIGNAL
+QUICK = 0.001
+"""Seconds of a call that are not worth measuring."""
+
+
+def no_app(_environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+    """Answer where a vassal has no app for a path."""
+    body = b"404 Not Found: no app answers here\n"
+    start_response("404 Not Found", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+    return [body]
+
+
+class Gateway:
+    """Runs the apps of one vassal."""
+
+    def __init__(self, loop: Loop, apps: Apps) -> None:
+        self.loop = loop
+        self.crew = loop.crew
+        self.stamp: Stamp = loop.stamp
+        self.default: WSGIApp = apps.default or no_app
+        self.mounts = apps.mounts
+        self.manage_script_name = False
+        self.show_errors = False
+        """Put tracebacks into responses (catch-exceptions)."""
+        self.quiet_writes = False
+        """Let ``write()`` pretend that a client is there (disable-write-exception)."""
+        self.log_gone = True
+        """Log clients that left during a response (unless ignore-write-errors)."""
+        self.harakiri = False
+        """The master must be able to see who is answered (harakiri)."""
+        self.on_request: Callable[[], None] | None = None
+
+    def serve(self, conn: Connection, me: Member) -> None:  # noqa: C901 (the hot path: a call more costs every request)
+        """Run the app for the request that `conn` holds and see to its response. `me` is the main or an app thread."""
+        request = conn.request
+        assert request is not None  # noqa: S101 (what it means to be given to us)
+        crew = self.crew
+        environ = request.environ
+        conn.state = RUNNING
+        if crew.leader is me:
+            if crew.slow:
+                crew.pass_lead(conn)
+            else:
+                me.claim.append(conn)
+        me.serving = conn
+        if self.harakiri:
+            me.counts[scoreboard.SOCKET] = conn.fd + 1
+            me.counts[scoreboard.STATE] = scoreboard.NOTHING_SENT
+        me.times[scoreboard.SINCE] = began = monotonic()
+        response = Response(self, conn, request, me)
+        result: Any = None
+        try:
+            app = self._find(environ) if self.mounts else self.default
+            result = app(environ, response.start_response)
+            whole = (
+                (type(result) is list or type(result) is tuple)
+                and len(result) == 1
+                and not response.begun
+                and type(result[0]) is bytes
+            )
+            if not whole:
+                self._stream(response, result)
+        except BaseException as error:  # noqa: BLE001 (SystemExit, too: an app may not stop the worker)
+            self._app_failed(response, error)
+            whole = False
+        me.now = me.last = now = monotonic()
+        me.times[scoreboard.SINCE] = 0.0
+        me.serving = None
+        me.requests += 1
+        took = now - began
+        me.running += took
+        if took > QUICK or crew.average > QUICK:
+            crew.measure(took)
+        if self.on_request is not None:
+            self.on_request()
+        try:
+            me.claim.pop()
+        except IndexError:  # the ticker has taken the lead, or we gave it away
+            with crew.lock:  # after which the ticker has finished with the connection
+                doomed = conn.doomed
+            self.stamp.refresh()
+            if doomed:
+                conn.close()
+                return
+        if whole:
+            self._send_whole(response, result[0], me)
+        else:
+            self._end_stream(response, me)
+
+    def _send_whole(self, response: Response, body: bytes, me: Member) -> None:
+        """The common case: one piece of body, nothing sent yet."""
+        conn = response.conn
+        request = response.request
+        parts = response.parts
+        size = len(body)
+        if parts is None or response.bodyless or response.length not in (None, size):
+            self._send_odd(response, body, me)
+            return
+        if response.length is None:
+            parts.append(b"Content-Length: %d\r\n" % size)
+        plain = request.plain and response.plain and not self.loop.retiring
+        parts.append(self.stamp.keep if plain else response.tail())
+        try:
+            if size > JOIN and not request.head_only:
+                data = b"".join(parts)
+                sent = conn.sock.sendmsg((data, body), (), MSG_NOSIGNAL)
+                left = len(data) + size - sent
+            else:
+                if not request.head_only:
+                    parts.append(body)
+                data = b"".join(parts)
+                sent = conn.sock.send(data, MSG_NOSIGNAL)
+                left = len(data) - sent
+        except BlockingIOError:
+            sent, left = 0, -1
+        except OSError:
+            conn.close()
+            return
+        me.tx += sent
+        if left:
+            self._send_rest(response, parts, body, sent, me)
+        elif plain and not conn.buffer and conn.body is None:
+            # What `Connection.finish` does, for the common case.
+            conn.request = None
+            conn.deadline = me.now + self.loop.limits.keep_alive
+            conn.state = IDLE
+            if conn.watched != EPOLLIN:
+                conn.watch(EPOLLIN)
+        else:
+            conn.finish(me, keep=not response.close, linger=request.keep_alive)
+
+    def _send_rest(self, response: Response, parts: list[bytes], body: bytes, sent: int, me: Member) -> None:
+        head = b"".join(parts)
+        out = Out()
+        pieces = [head] if response.request.head_only or len(body) <= JOIN else [head, body]
+        for piece in pieces:
+            if sent < len(piece):
+                out.put_whole(memoryview(piece)[sent:])
+            sent = max(0, sent - len(piece))
+        response.conn.send_later(me, out, keep=not response.close, linger=response.request.keep_alive)
+
+    def _send_odd(self, response: Response, body: bytes, me: Member) -> None:
+        """One piece of body, but no start_response, a status without a body, or another length than announced."""
+        try:
+            response.send(body)
+        except BaseException as error:  # noqa: BLE001 (see `serve`)
+            self._app_failed(response, error)
+        self._end_stream(response, me)
+
+    # --- streams -------------------------------------------------------------------------------------------------
+
+    def _stream(self, response: Response, result: Iterable[bytes]) -> None:
+        """Send what the app yields, then call its ``close``."""
+        try:
+            if isinstance(result, FileWrapper) and self._send_file(response, result):
+                return
+            if response.parts is not None and not response.begun and isinstance(result, (list, tuple)):
+                self._send_pieces(response, result)
+                return
+            for piece in result:
+                if type(piece) is not bytes and not isinstance(piece, bytes):
+                    raise TypeError(f"the app yielded {type(piece).__name__}, not bytes")
+                # PEP 3333: the head is not sent before the first piece that is not empty, so that the app may still
+                # change its mind.
+                if (piece or response.begun) and not response.send(piece):
+                    raise ClientGone("the client has closed the connection")
+            if not response.begun:
+                response.send(b"") if response.request.head_only else self._send_empty(response)
+        finally:
+            close = getattr(result, "close", None)
+            if close is not None:
+                close()
+
+    def _send_empty(self, response: Response) -> None:
+        head = response.begin(0)
+        response.push(head)
+
+    def _send_pieces(self, response: Response, pieces: Iterable[bytes]) -> None:
+        """A list of pieces is a body of known length."""
+        body = b"".join(pieces)
+        head = response.begin(len(body))
+        body = response.fit(body) if body else b""
+        response.push(head + body)
+
+    def _send_file(self, response: Response, wrapper: FileWrapper) -> bool:
+        """Let the loop send a file; False: it must be read and sent as any other iterable."""
+        if response.begun or response.parts is None:
+            return False
+        span = wrapper.span()
+        if span is None:
+            return False
+        try:
+            if response.length is not None:
+                span.left = min(span.left, response.length)
+            head = response.begin(span.left)
+        except BaseException:
+            span.close()
+            raise
+        out = Out()
+        out.put_whole(memoryview(head))
+        if response.bodyless or response.request.head_only or not span.left:
+            span.close()
+        else:
+            response.count = span.left
+            out.put_file(span)
+        response.file = out
+        return True
+
+    def _end_stream(self, response: Response, me: Member) -> None:
+        """The app is through: end the body and decide what becomes of the connection."""
+        conn = response.conn
+        request = response.request
+        if response.file is not None and not response.failed:
+            conn.send_later(me, response.file, keep=not response.close, linger=request.keep_alive)
+            return
+        broken = not response.begun or (conn.out is not None and conn.out.broken)
+        if not (broken or response.failed or response.bodyless or request.head_only):
+            if response.chunked:
+                broken = not response.push(b"0\r\n\r\n")
+            elif response.length is not None and response.count < response.length:
+                self.loop.say_once(
+                    "short", f"the app sent {response.count} of the {response.length} bytes it announced"
+                )
+                broken = True
+        if broken or response.failed:
+            if response.file is not None:
+                response.file.close()
+            # Where only the connection's end ends the body, a plain close would make half a body look whole.
+            if response.chunked or response.length is not None:
+                conn.close()
+            else:
+                conn.abort()
+        elif conn.out is not None:
+            conn.send_later(me, conn.out, keep=not response.close, linger=request.keep_alive)
+        else:
+            conn.finish(me, keep=not response.close, linger=request.keep_alive)
+
+    def _app_failed(self, response: Response, error: BaseException) -> None:
+        """Log what the app raised; answer 500 if the head has not gone out."""
+        conn = response.conn
+        environ = response.request.environ
+        what = f"{environ['REQUEST_METHOD']} {environ.get('SCRIPT_NAME', '')}{environ['PATH_INFO']!a}"
+        response.failed = response.begun
+        if conn.doomed:
+            return
+        if isinstance(error, ClientGone):
+            if self.log_gone:
+                self.loop.say_once("gone " + conn.peer, f"{conn.peer or 'a client'} left during the response to {what}")
+            return
+        response.me.exceptions += 1
+        text = "".join(traceback.format_exception(error))
+        logs.say(f"the app raised {type(error).__name__} for {what}:\n{text.rstrip()}")
+        if response.begun:
+            return
+        head, body = error_page(500, text if self.show_errors else "")
+        response.status = "500"
+        response.parts = [head]
+        response.length = len(body)
+        response.mine = 0
+        with contextlib.suppress(ClientGone):
+            response.send(body)
+
+    def let_go(self, conn: Connection) -> None:
+        """Give the lead away if the thread that serves `conn` has it: it is about to wait for the client."""
+        for member in tuple(self.crew.members):
+            if member.serving is conn:
+                with contextlib.suppress(IndexError):  # the ticker was quicker
+                    member.claim.pop()
+                    self.crew.pass_lead(conn)
+
+    # --- which app -----------------------------------------------------------------------------------------------
+
+    def _find(self, environ: dict[str, Any]) -> WSGIApp:
+        """Return the app for a request: by its path with manage-script-name, else by the SCRIPT_NAME it came with."""
+        if self.manage_script_name:
+            path = environ["PATH_INFO"]
+            for prefix, app in self.mounts:
+                if path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("", "/"):
+                    environ["SCRIPT_NAME"] = prefix
+                    environ["PATH_INFO"] = path[len(prefix) :]
+                    return app
+            return self.default
+        script = environ["SCRIPT_NAME"].rstrip("/")
+        for prefix, app in self.mounts:
+            if script == prefix:
+                return app
+        return self.default
