@@ -85,6 +85,22 @@ def wait_until(
         time.sleep(0.02)
 
 
+def command_line(process: psutil.Process) -> str:
+    """What ``ps`` shows of a process; "" for one that has just ended."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:  # a zombie, too
+        return ""
+
+
+def process_name(process: psutil.Process) -> str:
+    """The name of a process's program; "" for one that has just ended."""
+    try:
+        return str(process.name())
+    except psutil.NoSuchProcess:
+        return ""
+
+
 def write_file(path: Path, text: str) -> Path:
     """Replace a file in one step, as a careful deployment does: nobody ever sees a half of it.
 

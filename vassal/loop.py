@@ -44,6 +44,8 @@ GRACE = 5.0
 """Seconds that an idle connection may still use for one more request, once the worker retires (DESIGN, "Reload")."""
 HOLD_OFF = 0.01
 """Seconds for which connections are left to other workers, when all threads of this one are in the app."""
+DEFER = 0.25
+"""The same as long as one of them has a thread to spare: it may be waiting for a processor, or be stopped for good."""
 IN_A_ROW = 8
 """Connections that a leader takes from one listener, one by one, before it looks at the others again."""
 BURST = 16
@@ -103,12 +105,15 @@ class Loop:
         self.ports: list[Port] = []
         self.on_scan: Callable[[float], None] = lambda _now: None
         self.on_done: Callable[[bool], None] = lambda _in_time: self.crew.stop()
+        self.others_free: Callable[[], bool] = lambda: False
+        """Whether another worker could take what waits."""
         self.accepting = False
         self.retiring = False
         self.grace_ends = 0.0
         self.mercy_ends = 0.0
         self.next_scan = monotonic() + SCAN
         self._accept_at = 0.0
+        self._defer_until = 0.0
         self._starved = False
         self._accepted = 0
         self._own = row(None)
@@ -234,6 +239,7 @@ class Loop:
     def _acceptor(self, port: Port) -> Callable[[Member], None]:
         def act(me: Member) -> None:
             if me.spare:
+                self._defer_until = me.now + DEFER
                 self._hold_off(me.now + HOLD_OFF)
                 return
             # One after the other, each served before the next is taken, as long as that goes quickly.
@@ -292,8 +298,7 @@ class Loop:
 
     def _accept_now(self, me: Member) -> None:
         """The hold-off is over: what still waits, nobody else took."""
-        limit = self.limits.queue
-        if me.spare and limit and len(self.crew.ready) >= limit:
+        if me.spare and self._better_elsewhere(me.now):
             self._accept_at = me.now + HOLD_OFF
             return
         self._resume_accepting()
@@ -303,6 +308,11 @@ class Loop:
             for _ in range(BURST):
                 if self._starved or not self._accept(port, me):
                     break
+
+    def _better_elsewhere(self, now: float) -> bool:
+        """Whether what waits is better left to other workers: enough waits here, or one of them is free."""
+        limit = self.limits.queue
+        return bool(limit) and (len(self.crew.ready) >= limit or (now < self._defer_until and self.others_free()))
 
     # --- time ----------------------------------------------------------------------------------------------------
 

@@ -291,6 +291,7 @@ class Master:
         view = self._board.worker(slot)
         self._past[0] += view.requests
         self._past[1] += view.exceptions
+        self._board.reset(slot)  # or it would look like one that has time
         what = self._pool.gone(slot, time.monotonic())
         if self._ready_at is None and not self._pool.closing:
             if child.why is not None:

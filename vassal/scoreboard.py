@@ -82,15 +82,18 @@ class WorkerView:
 
 
 class Scoreboard:
-    """Shared memory for `workers` workers with `threads` app threads each; made by the master before it forks."""
+    """Shared memory for `workers` workers with `threads` app threads each; made by the master before it forks.
 
-    def __init__(self, workers: int, threads: int) -> None:
+    `fileno`: the file whose memory it is, large enough; -1: new memory, which only children share.
+    """
+
+    def __init__(self, workers: int, threads: int, fileno: int = -1) -> None:
         if workers < 1 or threads < 1:
             raise ValueError(f"a scoreboard needs workers and threads, not {workers} and {threads}")
         self.workers = workers
         self.threads = threads
         self._rows = threads + 2  # the worker's own, then its threads, then the spare
-        self._memory = memoryview(mmap.mmap(-1, workers * self._rows * CELLS * 8))
+        self._memory = memoryview(mmap.mmap(fileno, workers * self._rows * CELLS * 8))
 
     def _block(self, number: int) -> memoryview:
         if not 1 <= number <= self.workers:
@@ -109,6 +112,14 @@ class Scoreboard:
         """Forget everything about worker `number`: a new one takes its place."""
         block = self._block(number)
         block[:] = bytes(len(block))
+
+    def others(self, number: int) -> list[tuple[Row, list[Row]]]:
+        """Return the own row and the thread rows of every worker but `number`."""
+        return [
+            (self.row(other, None), [self.row(other, thread) for thread in range(self.threads)])
+            for other in range(1, self.workers + 1)
+            if other != number
+        ]
 
     def worker(self, number: int) -> WorkerView:
         """Return what worker `number` (from 1) is doing and has done."""
@@ -130,3 +141,8 @@ class Scoreboard:
             last_request=max(row.times[LAST] for row in rows),
             busy=tuple(Busy(thread, began) for thread, began in enumerate(since) if began),
         )
+
+
+def any_free(others: list[tuple[Row, list[Row]]]) -> bool:
+    """Whether one of the workers with these rows accepts and has a thread that is not in an app call."""
+    return any(own.counts[ACCEPTING] and any(not thread.times[SINCE] for thread in threads) for own, threads in others)

@@ -191,6 +191,8 @@ class _Worker:
         loop = self._loop = Loop(
             _limits(settings), stamp, threads, lambda thread: plan.scoreboard.row(plan.number, thread)
         )
+        others = plan.scoreboard.others(plan.number)
+        loop.others_free = lambda: scoreboard.any_free(others)
         gateway = loop.gateway = Gateway(loop, apps)
         gateway.manage_script_name = settings.manage_script_name
         gateway.show_errors = settings.catch_exceptions

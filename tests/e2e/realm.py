@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.harness import EmperorProcess, wait_until
+from tests.harness import EmperorProcess, command_line, wait_until
 
 
 def own(path: Path, user: pwd.struct_passwd | None, mode: int | None = None) -> Path:
@@ -80,7 +80,7 @@ def listening_inode(port: int) -> str:
 
 def fork_server(realm: Realm) -> psutil.Process:
     children = psutil.Process(realm.emperor.pid).children
-    found = wait_until(lambda: [p for p in children() if "fork server" in " ".join(p.cmdline())], 10, "its title")
+    found = wait_until(lambda: [p for p in children() if "fork server" in command_line(p)], 10, "its title")
     return found[0]
 
 

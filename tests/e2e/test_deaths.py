@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients import HttpClient, http_get
-from tests.harness import free_port, vassal_text, wait_until
+from tests.harness import command_line, free_port, vassal_text, wait_until
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_a_request_survives_the_death_of_the_fork_server_and_then_of_its_master(
     with HttpClient(("127.0.0.1", port)) as client:
         client.send_request("GET", "/slow")
         wait_until((tmp_path / "begun").exists, 10, "the request to be in the app")
-        (server,) = [p for p in emperor.processes() if "fork server" in " ".join(p.cmdline())]
+        (server,) = [p for p in emperor.processes() if "fork server" in command_line(p)]
         server.kill()
         wait_until(lambda: "the fork server died" in emperor.log.read_text(), 10, "its death to be seen")
         os.kill(emperor.status("a")["pid"], signal.SIGKILL)

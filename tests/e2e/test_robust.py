@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients import HttpClient, http_get
-from tests.harness import free_port, vassal_text, wait_until, write_file
+from tests.harness import command_line, free_port, vassal_text, wait_until, write_file
 
 VASSAL = [str(Path(sys.executable).with_name("vassal"))]
 
@@ -110,7 +110,7 @@ def test_a_vassal_by_hand_starts_anew_with_its_first_environment(app):
 
 
 def titled(emperor, words):
-    return [process for process in emperor.processes() if words in " ".join(process.cmdline())]
+    return [process for process in emperor.processes() if words in command_line(process)]
 
 
 def test_a_reload_survives_the_fork_server(emperor, app):

@@ -25,7 +25,13 @@ class WorkerProcess:
     """One worker; `http`, `uwsgi` and `unix` (HTTP, too) are its addresses."""
 
     def __init__(
-        self, directory: Path, *, lazy: bool = True, listeners: list[socket.socket] | None = None, **settings: Any
+        self,
+        directory: Path,
+        *,
+        lazy: bool = True,
+        listeners: list[socket.socket] | None = None,
+        board: tuple[int, int, int] | None = None,
+        **settings: Any,
     ):
         self.log_path = directory / f"worker-{os.urandom(4).hex()}.log"
         self.owns = listeners is None
@@ -42,10 +48,12 @@ class WorkerProcess:
             "apps": str(HERE),
             "listeners": [(s.fileno(), p) for s, p in zip(self.sockets, ("http", "uwsgi", "http"), strict=True)],
         }
+        if board is not None:  # this worker's number, how many there are, and the memory that they share
+            given["board"] = board
         with theirs, self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, str(HERE / "process.py"), str(theirs.fileno()), json.dumps(given)],
-                pass_fds=[theirs.fileno(), *(s.fileno() for s in self.sockets)],
+                pass_fds=[theirs.fileno(), *(s.fileno() for s in self.sockets), *((board[2],) if board else ())],
                 stdout=log,
                 stderr=log,
                 cwd=directory,

@@ -1,7 +1,8 @@
 """Runs one worker in this process, as a master would in a forked child. Started by the fixture in conftest.py.
 
 Arguments: the channel's descriptor, then JSON: settings, the listeners' descriptors with their protocols, the path of
-the apps. With ``"lazy": false`` the app is loaded before the worker starts, as a master that is not lazy does.
+the apps, and perhaps ``board``: number, workers, and the descriptor of their scoreboard. With ``"lazy": false`` the app
+is loaded before the worker starts, as a master that is not lazy does.
 """
 
 import json
@@ -29,7 +30,9 @@ def main() -> None:
     listeners = [Listener(socket.socket(fileno=fd), protocol, "test") for fd, protocol in given["listeners"]]
     apps = None if given["lazy"] else loader.load_apps(settings)
     channel = socket.socket(fileno=int(sys.argv[1]))
-    plan = WorkerPlan(1, "test", 1, settings, listeners, channel, Scoreboard(1, settings.threads), apps)
+    number, workers, memory = given.get("board", (1, 1, -1))
+    board = Scoreboard(workers, settings.threads, memory)
+    plan = WorkerPlan(number, "test", 1, settings, listeners, channel, board, apps)
     status = run(plan)
     sys.stdout.flush()
     os._exit(status)

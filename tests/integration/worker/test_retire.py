@@ -1,6 +1,8 @@
 """Starting, retiring, recycling, and losing the master."""
 
+import os
 import resource
+import select
 import signal
 import socket
 import threading
@@ -12,6 +14,7 @@ from tests.clients import HttpClient, connect, http_get
 from tests.harness import wait_until
 from tests.integration.worker.conftest import PATIENCE, make_listeners
 from vassal.channel import Accept, Failed, Leaving, Loaded, Retire
+from vassal.scoreboard import Scoreboard
 
 
 def test_nothing_is_accepted_before_it_is_told_to(make_worker):
@@ -158,22 +161,49 @@ def test_hundreds_of_connections_at_the_moment_of_retiring_are_all_answered(make
             sock.close()
 
 
-def test_connections_go_to_the_worker_that_is_free(make_worker, tmp_path):
-    """A worker whose threads are all in the app takes nothing from one that is idle."""
+@pytest.fixture
+def pair(make_worker, tmp_path):
+    """Two workers with the same listeners and scoreboard; the first is inside the app, for `stuck`."""
     listeners = make_listeners(tmp_path)
+    memory = os.memfd_create("scoreboard")
+    os.truncate(memory, 65536)
     try:
-        workers = [make_worker(listeners=listeners, processes=2).start() for _ in range(2)]
-        with workers[0].client() as stuck:
-            stuck.send_request("GET", "/sleep?3")
-            wait_until(lambda: http_get_busy(workers[0]))
-            began = time.monotonic()
-            for _ in range(50):
-                assert http_get(workers[0].http, "/").body == b"hello"
-            assert time.monotonic() - began < 2.5
-            assert stuck.response().body == b"slept"
+        first = make_worker(listeners=listeners, processes=2, board=(1, 2, memory)).start()
+        with first.client() as stuck:
+            stuck.send_request("GET", "/sleep?5")
+            wait_until(lambda: Scoreboard(2, 1, memory).worker(1).busy, 10, "the first worker to be busy")
+            second = make_worker(listeners=listeners, processes=2, board=(2, 2, memory)).start()
+            wait_until(lambda: Scoreboard(2, 1, memory).worker(2).accepting, 10, "the second worker to accept")
+            yield stuck, second
     finally:
+        os.close(memory)
         for sock in listeners:
             sock.close()
+
+
+def waits(client):
+    """Whether nothing has come for `client` yet."""
+    return not select.select([client.sock], [], [], 0)[0]
+
+
+def test_connections_go_to_the_worker_that_is_free(pair):
+    """A worker whose threads are all in the app takes nothing from one that is idle."""
+    stuck, free = pair
+    for _ in range(50):
+        assert http_get(free.http, "/").body == b"hello"
+    assert waits(stuck)
+    assert stuck.response().body == b"slept"
+
+
+def test_connections_are_left_to_a_free_worker_that_gets_no_processor_for_a_moment(pair):
+    stuck, free = pair
+    os.kill(free.pid, signal.SIGSTOP)
+    with free.client() as client:
+        client.send_request("GET", "/")
+        time.sleep(0.1)  # longer than a busy worker leaves connections to others that are busy, too
+        os.kill(free.pid, signal.SIGCONT)
+        assert client.response().body == b"hello"
+        assert waits(stuck)
 
 
 @pytest.mark.parametrize(
