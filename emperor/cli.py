@@ -168,12 +168,23 @@ def status(name: str | None, as_json: bool, control: str | None) -> None:  # noq
 @click.argument("names", metavar="NAME...", nargs=-1)
 @click.option("--all", "everyone", is_flag=True, help="Reload the whole fleet.")
 @click.option("--no-wait", is_flag=True, help="Do not wait for the outcome.")
+@click.option(
+    "--strategy",
+    type=click.Choice(["overlap", "drain", "chain"]),
+    help="How, this once; default: each vassal's reload-strategy.",
+)
 @_control_option
-def reload(names: tuple[str, ...], everyone: bool, no_wait: bool, control: str | None) -> None:  # noqa: FBT001  # as above
+def reload(  # as above
+    names: tuple[str, ...],
+    everyone: bool,  # noqa: FBT001
+    no_wait: bool,  # noqa: FBT001
+    strategy: str | None,
+    control: str | None,
+) -> None:
     """Reload vassals: a new generation takes over, or the old one goes on."""
     if everyone == bool(names):
         raise click.UsageError("give either NAME... or --all")
-    _print_outcomes(_client(control).reload(list(names) or None, wait=not no_wait))
+    _print_outcomes(_client(control).reload(list(names) or None, wait=not no_wait, strategy=strategy))
 
 
 @main.command()

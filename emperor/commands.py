@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from emperor.fleet import Fleet
+    from vassal import link
 
 
 PATIENCE = 0.3
@@ -86,7 +87,7 @@ class Commands:
         return {
             "name": name,
             "path": vassal.manifest.path,
-            "state": vassal.state.value,
+            "state": _shown(vassal, stats),
             "since": fleet.since.get(name, wall),
             "generation": current.number if current is not None else None,
             "pid": run.pid if run is not None and run.pid else None,
@@ -106,6 +107,7 @@ class Commands:
                 "at": fleet.failed_at.get(name, wall),
             },
             "next_retry": None if vassal.next_retry is None else wall + vassal.next_retry - now,
+            "next_wake": None if vassal.wake_at is None else wall + vassal.wake_at - now,
             "rss": rss,
             "uid": run.facts.uid if run is not None and run.facts is not None else None,
             "cron": [],
@@ -144,7 +146,8 @@ class Commands:
             if vassal.serving is not None and not vassal.held:
                 outcomes.append(Outcome(name, ok=True, generation=vassal.serving.number, text="runs already"))
                 continue
-            wanted = vassal.coming.number if vassal.coming is not None else vassal.next_number
+            parked = vassal.state is states.State.PARKED  # what comes there only looks at the file
+            wanted = vassal.next_number if vassal.coming is None or parked else vassal.coming.number
             waiting[name] = fleet.waiters.outcome(name, wanted)
             fleet.feed(name, states.Start())
         for name, future in waiting.items():
@@ -175,3 +178,10 @@ class Commands:
         """Return the file that holds the output of vassal `name`, None where it is the emperor's own."""
         self._named([name])
         return self._fleet.log_path(name)
+
+
+def _shown(vassal: states.Vassal, stats: link.Stats | None) -> str:
+    """Return the state for people: cheap where a master runs alone."""
+    if vassal.state is states.State.RUNNING and stats is not None and stats.cheap:
+        return "cheap"
+    return vassal.state.value

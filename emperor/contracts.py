@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from emperor.listeners import Kept
     from emperor.manifest import Manifest
     from emperor.settings import EmperorSettings
+    from emperor.states import Purpose
 
 _NOT_INHERITED = (*notify.VARIABLES, "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "EMPEROR_CONTROL")
 
@@ -26,18 +27,33 @@ class Contracts:
 
     def __init__(self, settings: EmperorSettings) -> None:
         self._settings = settings
+        self.on_demand = ""
+        """Where the address of a vassal on demand comes from, as in `vassal.link.Contract`; but for a directory."""
+        if settings.on_demand_extension:
+            self.on_demand = f"file:{settings.on_demand_extension}"
+        elif settings.on_demand_exec:
+            self.on_demand = f"exec:{settings.on_demand_exec}"
         self._environment = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
 
-    def write(
-        self, name: str, number: int, manifest: Manifest, kept: Sequence[Kept], *, own_log: bool
+    def write(  # noqa: PLR0913 (what a generation may know)
+        self,
+        name: str,
+        number: int,
+        manifest: Manifest,
+        kept: Sequence[Kept],
+        *,
+        purpose: Purpose,
+        on_demand: str,
+        own_log: bool,
     ) -> link.Contract:
         """Return the contract of generation `number`, to which the listeners `kept` are offered, with a log.
 
-        `own_log`: the log is this vassal's own file, not the emperor's standard error.
+        `on_demand` is the path that the emperor itself has bound for it, or ''. `own_log`: the log is this vassal's
+        own file, not the emperor's standard error.
         """
         settings = self._settings
         return link.Contract(
-            purpose="serve",
+            purpose=purpose.value,
             name=name,
             generation=number,
             source=manifest.path,
@@ -52,8 +68,9 @@ class Contracts:
             environment=self._environment,
             inject=settings.inject.to_json(),
             fork=settings.fork_server,
-            offers_uid=kept[0].uid if kept else -1,
+            offers_uid=max((entry.uid for entry in kept), default=-1),
             own_log=own_log,
+            on_demand=f"socket:{on_demand}" if on_demand else self.on_demand,
         )
 
     def log_path(self, name: str) -> str | None:

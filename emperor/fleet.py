@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 
 from emperor import lifecycle, states
 from emperor.contracts import Contracts
+from emperor.doors import Doors
 from emperor.generation import Run
+from emperor.hearing import Hearing
 from emperor.listeners import Store
 from emperor.names import printable
 from emperor.spawner import Spawner
@@ -26,17 +28,14 @@ from vassal import link
 
 if TYPE_CHECKING:
     import asyncio
+    import socket
     from collections.abc import Callable
 
     from emperor.closer import Closer
+    from emperor.listeners import Kept
     from emperor.manifest import Manifest
     from emperor.settings import EmperorSettings
     from emperor.throttle import Pace
-
-WISH_PACE = 2.0
-"""Seconds between two reloads that a vassal asks for itself; one that comes earlier waits for its time."""
-REASON_LIMIT = 2000
-"""Characters of a vassal's own words that are kept and shown."""
 
 
 class Fleet:
@@ -71,15 +70,17 @@ class Fleet:
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._pace_timer: asyncio.TimerHandle | None = None
         self.waiters = Waiters()
+        self._doors = Doors(loop, self.store, settings, self._called, self.say)
+        self._hearing = Hearing(self)
+        self._left: dict[str, dict[str, Kept]] = {}
+        """Sockets with a path that were shut down, by vassal and address: what may have to be unlinked."""
         self._contracts = Contracts(settings)
         self._gone: asyncio.Future[None] | None = None
-        self._wished: dict[str, float] = {}
-        """When the last reload that each vassal asked for itself was, or is to be (seconds of the loop's clock)."""
         self.since: dict[str, float] = {}
         """Wall-clock second at which each vassal's state began."""
         self.failed_at: dict[str, float] = {}
 
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
         """Log one line: what a vassal said must not forge another."""
         self._write_line(printable(text))
 
@@ -102,7 +103,7 @@ class Fleet:
         if name in self._reborn:
             self._reborn[name] = manifest
         elif old is not None and self.settings.tyrant and old.manifest.owner != manifest.owner:
-            self._say(f"vassal {name}: its file has another owner: stopping the former one's app")
+            self.say(f"vassal {name}: its file has another owner: stopping the former one's app")
             self._reborn[name] = manifest
             self.feed(name, states.Vanished())
         else:
@@ -139,7 +140,7 @@ class Fleet:
         if old is not None:
             self._settle(name, old, *lifecycle.step(old, event, now, random.random()))  # noqa: S311 (jitter)
         elif isinstance(event, states.Touched):
-            self._say(f"vassal {name}: appeared ({event.manifest.path})")
+            self.say(f"vassal {name}: appeared ({event.manifest.path})")
             self._settle(name, None, *lifecycle.born(name, event.manifest, self._limits(), now))
 
     def _settle(
@@ -154,10 +155,20 @@ class Fleet:
             if new.failure is not None and (old is None or old.failure is not new.failure):
                 self.failed_at[name] = time.time()
         self._arm(name, new)
+        if new is None or not new.listens or any(isinstance(action, _MOVES_DOORS) for action in actions):
+            self._doors.leave(name)
         for action in actions:
             self._execute(name, action)
         if new is None:
             self._forget(name)
+        elif new.listens:
+            self._doors.open(name, new.manifest)
+            self._doors.watch(name)
+        elif new.state is states.State.STOPPED:
+            self._doors.remove(name)
+
+    def _called(self, name: str) -> None:
+        self.feed(name, states.Called())
 
     def _arm(self, name: str, vassal: states.Vassal | None) -> None:
         timer = self._timers.pop(name, None)
@@ -178,9 +189,10 @@ class Fleet:
         for run in list(self.runs.pop(name, {}).values()):
             self._by_spawn.pop(run.spawn, None)
             run.dispose()
+        self._doors.remove(name)
         self.store.shut(name)
         self._pace.cancel(name)
-        for table in (self.since, self.failed_at, self._wished):
+        for table in (self.since, self.failed_at, self._hearing.wished, self._left):
             table.pop(name, None)
         self.waiters.resolve(name, None, ok=False, text="its file is gone")
         heir = self._reborn.pop(name, None)
@@ -194,12 +206,12 @@ class Fleet:
 
     def _execute(self, name: str, action: states.Action) -> None:  # noqa: C901, PLR0912 (one line an action)
         match action:
-            case states.Enqueue():
-                self._pace.request(name)
+            case states.Enqueue(last):
+                self._pace.request(name, last=last)
             case states.Dequeue():
                 self._pace.cancel(name)
-            case states.Spawn(number, manifest):
-                self._spawn(name, number, manifest)
+            case states.Spawn(number, manifest, purpose):
+                self._spawn(name, number, manifest, purpose)
             case states.Send(number, record):
                 if (run := self.runs.get(name, {}).get(number)) is not None:
                     run.send(record)
@@ -213,11 +225,17 @@ class Fleet:
                     if len(self.runs[name]) == 1:
                         self.store.drop(name)
             case states.ShutListeners():
+                self._remember_paths(name)
                 self.store.shut(name)
             case states.Outcome(number, ok, text):
                 self.waiters.resolve(name, number, ok=ok, text=text)
             case states.Say(text):
-                self._say(f"vassal {name}: {text}")
+                self.say(f"vassal {name}: {text}")
+
+    def _remember_paths(self, name: str) -> None:
+        for kept in self.store.of(name):
+            if kept.inode and not self._doors.ours(name, kept.key):
+                self._left.setdefault(name, {})[kept.key] = kept
 
     def _limits(self) -> states.Limits:
         settings = self.settings
@@ -225,6 +243,9 @@ class Fleet:
             throttle_ms=settings.throttle_ms,
             max_throttle_ms=settings.max_throttle_ms,
             required_heartbeat=settings.required_heartbeat,
+            curse_tolerance=settings.curse_tolerance,
+            on_demand="bound" if settings.on_demand_directory else "asked" if self._contracts.on_demand else "",
+            root=os.geteuid() == 0,
         )
 
     def _grant(self) -> bool:
@@ -244,35 +265,57 @@ class Fleet:
 
     # --- processes -----------------------------------------------------------------------------------------------
 
-    def _spawn(self, name: str, number: int, manifest: Manifest) -> None:
-        close = functools.partial(self._closer.close, owner=name)
+    def _spawn(self, name: str, number: int, manifest: Manifest, purpose: states.Purpose) -> None:
+        if purpose is states.Purpose.UNLINK:
+            kept = list(self._left.pop(name, {}).values())
+            kept = [entry for entry in kept if entry.uid == kept[0].uid]
+            if not kept:
+                self._queue.append((name, states.Exited(number, "had nothing to do")))
+                return
+        elif purpose is states.Purpose.JOBS:
+            kept = []
+        else:
+            self._doors.open(name, manifest)
+            kept = self.store.offers(name)
         try:
             ours, theirs = link.pair()
         except OSError as error:
             self._cannot_spawn(name, number, f"no link can be made: {error.strerror}")
             return
-        end = link.End(ours, link.AT_EMPEROR, close_fd=close)
-        spawn = self._next_spawn
-        self._next_spawn += 1
-        run = Run(name, number, spawn, end, self.loop, self, close)
         try:
             log, complaint = self._contracts.open_log(name)
         except OSError as error:
-            run.dispose()
+            ours.close()
             theirs.close()
             self._cannot_spawn(name, number, f"no log can be opened: {error.strerror}")
             return
-        self.runs.setdefault(name, {})[number] = run
-        self._by_spawn[spawn] = run
+        run = self._new_run(name, number, purpose, ours)
         if complaint is not None:
-            self._say(f"vassal {name}: {complaint}")
-        own_log = complaint is None and self.log_path(name) is not None
-        kept = self.store.offers(name)
-        contract = self._contracts.write(name, number, manifest, kept, own_log=own_log)
-        run.send(contract, [*(entry.sock.fileno() for entry in kept), log])  # a fresh link is empty: no waiting
+            self.say(f"vassal {name}: {complaint}")
+        contract = self._contracts.write(
+            name,
+            number,
+            manifest,
+            kept,
+            purpose=purpose,
+            on_demand=self._doors.address(name),
+            own_log=complaint is None and self.log_path(name) is not None,
+        )
+        descriptors = [] if purpose is states.Purpose.UNLINK else [entry.sock.fileno() for entry in kept]
+        run.send(contract, [*descriptors, log])  # a fresh link is empty: no waiting
         os.close(log)
         run.listen()
-        self._spawner.spawn(spawn, theirs.detach())
+        self._spawner.spawn(run.spawn, theirs.detach())
+
+    def _new_run(self, name: str, number: int, purpose: states.Purpose, ours: socket.socket) -> Run:
+        close = functools.partial(self._closer.close, owner=name)
+        spawn = self._next_spawn
+        self._next_spawn += 1
+        end = link.End(ours, link.AT_EMPEROR, close_fd=close)
+        run = Run(name, number, spawn, end, self.loop, self._hearing, close, purpose)
+        self.runs.setdefault(name, {})[number] = run
+        self._by_spawn[spawn] = run
+        return run
 
     def _cannot_spawn(self, name: str, number: int, why: str) -> None:
         """Tell the lifecycle of a start that did not even begin."""
@@ -317,77 +360,8 @@ class Fleet:
             self.store.drop(run.name)
         self._check_empty()
 
-    # --- what generations say ------------------------------------------------------------------------------------
-
-    def heard(self, run: Run, record: link.Record) -> None:  # noqa: C901 (one case a record)
-        """Translate a record into an event (`emperor.generation.Owner`)."""
-        name, number = run.name, run.number
-        match record:
-            case link.Facts():
-                self.feed(name, states.Facts(number, record.start_timeout, record.strategy))
-            case link.Listening():
-                self._arbitrate(run)
-            case link.Ready():
-                if not run.doomed:
-                    self.feed(name, states.Ready(number, record.mercy))
-            case link.Failed():
-                reason = printable(record.reason[:REASON_LIMIT])
-                holder = self._named_holder(name, reason) if record.stage == "bind" else None
-                if holder is not None:
-                    reason += f": by vassal {holder}"
-                self.feed(name, states.Failed(number, record.stage, reason, record.detail))
-            case link.Loyal():
-                self.feed(name, states.Loyal(number))
-            case link.Released():
-                self.feed(name, states.Released(number, record.minute, record.running))
-            case link.Heartbeat():
-                self.feed(name, states.Heartbeat(number))
-            case link.ReloadWanted():
-                self._wish(run, record.reason)
-            case _:
-                pass
-
-    def _wish(self, run: Run, reason: str) -> None:
-        """A generation wants to be succeeded: not more often than `WISH_PACE`, or its vassal would do nothing else."""
-        vassal = self.vassals.get(run.name)
-        if run.wishes or vassal is None or vassal.serving is None or vassal.serving.number != run.number:
-            return
-        run.wishes = True
-        self._say(f"vassal {run.name}: reload wanted ({reason[:200]})")
-        at = max(self.loop.time(), self._wished.get(run.name, 0.0) + WISH_PACE)
-        self._wished[run.name] = at
-        self.loop.call_at(at, self._grant_wish, run)
-
-    def _grant_wish(self, run: Run) -> None:
-        run.wishes = False
-        vassal = self.vassals.get(run.name)
-        if vassal is not None and vassal.serving is not None and vassal.serving.number == run.number:
-            self.feed(run.name, states.Reload(None))
-
-    def _arbitrate(self, run: Run) -> None:
-        """Two vassals that name one address: the later is told which the other is."""
-        for entry in run.pending or ():
-            holder = self.store.holder(entry.key, run.name)
-            if holder is not None and entry.key in {kept.key for kept in self.store.of(holder)}:
-                reason = f"address {entry.key} is already in use: by vassal {holder}"
-                self.feed(run.name, states.Failed(run.number, "bind", reason, ""))
-                run.kill()
-                return
-
-    def _named_holder(self, name: str, reason: str) -> str | None:
-        words = reason.split()
-        if "in use" not in reason or "address" not in words:
-            return None
-        named = words[words.index("address") + 1 :][:1]
-        return self.store.holder(named[0], name) if named else None
-
-    def misbehaved(self, run: Run, reason: str) -> None:
-        """Kill a generation that broke the contract (`emperor.generation.Owner`)."""
-        if run.doomed:
-            return
-        run.fault = printable(reason[:REASON_LIMIT])
-        self._say(f"vassal {run.name}: generation {run.number} broke the contract of its link: {run.fault}; killing it")
-        run.drop_pending()
+    def sweep(self, run: Run) -> None:
+        """Kill a generation and all that belongs to it."""
         run.kill()
         self._spawner.sweep(run.spawn)
 
@@ -411,7 +385,7 @@ class Fleet:
 
     def _give_up(self) -> None:
         if self._gone is not None and not self._gone.done():
-            self._say(f"{len(self._by_spawn)} generations do not end even when killed; leaving them to the kernel")
+            self.say(f"{len(self._by_spawn)} generations do not end even when killed; leaving them to the kernel")
             self._gone.set_result(None)
 
     def _check_empty(self) -> None:
@@ -419,6 +393,9 @@ class Fleet:
             return
         if all(vassal.state is states.State.STOPPED for vassal in self.vassals.values()):
             self._gone.set_result(None)
+
+
+_MOVES_DOORS = (states.Commit, states.ShutListeners)
 
 
 def _describe(status: int) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from emperor import listeners
+from emperor.states import Purpose
 from vassal import link
 
 if TYPE_CHECKING:
@@ -50,11 +51,13 @@ class Run:
     loop: asyncio.AbstractEventLoop
     owner: Owner
     close: Callable[[int], None]
+    purpose: Purpose = Purpose.SERVE
     pid: int = 0
     pidfd: int = -1
     hello: bool = False
     ready: bool = False
     loyal: bool = False
+    parking: bool = False
     facts: link.Facts | None = None
     pending: list[listeners.Kept] | None = None
     stats: link.Stats | None = None
@@ -115,7 +118,8 @@ class Run:
             LinkError: it may not. No descriptor is left open.
         """
         if isinstance(record, link.Listening):
-            if self.facts is None or self.ready or self.pending is not None:
+            fits = self.purpose in (Purpose.SERVE, Purpose.INSPECT)
+            if self.facts is None or self.ready or self.pending is not None or not fits:
                 for fd in fds:
                     self.close(fd)
                 raise link.LinkError("a listening packet out of turn")
@@ -137,6 +141,8 @@ class Run:
                     self.answered.set()
             case link.Loyal():
                 self.loyal = True
+            case link.Parking():
+                self.parking = True
 
     def _out_of_turn(self, record: link.Record) -> str | None:
         """Return why `record` may not come now, None where it may."""
@@ -147,13 +153,15 @@ class Run:
             return f"a {record.NAME} packet before hello"
         if isinstance(record, link.Failed) and record.stage not in link.STAGES:
             return "a failed packet of an unknown stage"
-        early = (isinstance(record, link.Ready) and self.pending is None) or (
-            isinstance(record, link.Loyal) and not self.ready
-        )
-        twice = (isinstance(record, link.Facts) and self.facts is not None) or (
-            isinstance(record, link.Ready) and self.ready
-        )
-        return f"a {record.NAME} packet out of turn" if early or twice else None
+        early = {
+            link.Ready: self.pending is None,  # which a child for jobs alone never has
+            link.Loyal: not self.ready,
+            link.Chained: not self.ready,
+            link.Parking: not self.ready and self.pending is None and self.purpose is not Purpose.JOBS,
+        }
+        twice = {link.Facts: self.facts is not None, link.Ready: self.ready, link.Parking: self.parking}
+        wrong = early.get(type(record), False) or twice.get(type(record), False)
+        return f"a {record.NAME} packet out of turn" if wrong else None
 
     def _count_packet(self) -> None:
         now = self.loop.time()

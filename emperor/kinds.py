@@ -10,6 +10,8 @@ import enum
 
 from emperor.states import (
     Alarm,
+    Called,
+    Chained,
     Due,
     Event,
     Exited,
@@ -19,6 +21,8 @@ from emperor.states import (
     Generational,
     Heartbeat,
     Loyal,
+    Parking,
+    Purpose,
     Ready,
     Released,
     Reload,
@@ -42,11 +46,14 @@ class Kind(enum.StrEnum):
     SLOT = "slot"
     FACTS = "facts"
     READY = "ready"
+    COMING_PARKING = "coming_parking"
     COMING_FAILED = "coming_failed"
     COMING_EXITED = "coming_exited"
     SERVING_EXITED = "serving_exited"
     SERVING_LOYAL = "serving_loyal"
     SERVING_BEAT = "serving_beat"
+    SERVING_PARKING = "serving_parking"
+    SERVING_CHAINED = "serving_chained"
     LEAVING_RELEASED = "leaving_released"
     LEAVING_EXITED = "leaving_exited"
     START_OVERDUE = "start_overdue"
@@ -54,6 +61,9 @@ class Kind(enum.StrEnum):
     RETRY_DUE = "retry_due"
     MERCY_OVERDUE = "mercy_overdue"
     BEAT_OVERDUE = "beat_overdue"
+    CHAIN_OVERDUE = "chain_overdue"
+    WAKE_DUE = "wake_due"
+    CALLED = "called"
     FORGIVE = "forgive"
     STALE = "stale"
 
@@ -66,10 +76,12 @@ _PLAIN: dict[type[Event], Kind] = {
     Stop: Kind.STOP,
     Slot: Kind.SLOT,
     Forgive: Kind.FORGIVE,
+    Called: Kind.CALLED,
 }
 _OF_COMING: dict[type[Event], Kind] = {
     Facts: Kind.FACTS,
     Ready: Kind.READY,
+    Parking: Kind.COMING_PARKING,
     Failed: Kind.COMING_FAILED,
     Exited: Kind.COMING_EXITED,
 }
@@ -77,6 +89,8 @@ _OF_SERVING: dict[type[Event], Kind] = {
     Exited: Kind.SERVING_EXITED,
     Loyal: Kind.SERVING_LOYAL,
     Heartbeat: Kind.SERVING_BEAT,
+    Parking: Kind.SERVING_PARKING,
+    Chained: Kind.SERVING_CHAINED,
 }
 _OF_LEAVING: dict[type[Event], Kind] = {Released: Kind.LEAVING_RELEASED, Exited: Kind.LEAVING_EXITED}
 _ALARMS = {
@@ -85,7 +99,14 @@ _ALARMS = {
     Alarm.RETRY: Kind.RETRY_DUE,
     Alarm.MERCY: Kind.MERCY_OVERDUE,
     Alarm.HEARTBEAT: Kind.BEAT_OVERDUE,
+    Alarm.WAKE: Kind.WAKE_DUE,
+    Alarm.CHAIN: Kind.CHAIN_OVERDUE,
 }
+_UNFIT: dict[Purpose, tuple[type[Event], ...]] = {
+    Purpose.SERVE: (Parking,),
+    Purpose.JOBS: (Ready,),
+}
+"""What a coming generation of that purpose cannot say in truth."""
 
 
 def classify(vassal: Vassal, event: Event, now: float) -> Kind:
@@ -96,8 +117,12 @@ def classify(vassal: Vassal, event: Event, now: float) -> Kind:
     if not isinstance(event, Generational):
         return _PLAIN[type(event)]
     if vassal.coming is not None and vassal.coming.number == event.gen:
+        if isinstance(event, _UNFIT.get(vassal.coming.purpose, ())):
+            return Kind.STALE
         return _OF_COMING.get(type(event), Kind.STALE)
     if vassal.serving is not None and vassal.serving.number == event.gen:
+        if isinstance(event, Chained) and not vassal.chaining:
+            return Kind.STALE
         return _OF_SERVING.get(type(event), Kind.STALE)
     if event.gen in vassal.leaving:
         return _OF_LEAVING.get(type(event), Kind.STALE)

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from emperor.kinds import Kind, classify
+from emperor.rest import chained, overdue_chain, park, park_late, run_jobs, settle_down, wake
 from emperor.states import (
     Alarm,
     Dequeue,
@@ -26,15 +27,18 @@ from emperor.states import (
     Limits,
     Outcome,
     Phase,
+    Purpose,
     Ready,
     Released,
     Reload,
+    Send,
     ShutListeners,
     State,
     Touched,
     Vassal,
 )
-from emperor.turn import BROKEN_STAGES, KILL_PATIENCE, SUPERSEDE, Turn, clamp
+from emperor.turn import BROKEN_STAGES, JOBS_RETRY, KILL_PATIENCE, SUPERSEDE, Turn, clamp
+from vassal import link
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +55,8 @@ class ImpossibleError(Exception):
 
 def born(name: str, manifest: Manifest, limits: Limits, now: float) -> tuple[Vassal, list[Action]]:
     """Return a new vassal that wants to start, and what is to be done first. `now` in monotonic seconds."""
-    turn = Turn(Vassal(name, manifest, State.WAITING, now, limits), now, 0.0)
+    state = State.PARKED if limits.on_demand == "bound" else State.WAITING
+    turn = Turn(Vassal(name, manifest, state, now, limits, sleepy=bool(limits.on_demand)), now, 0.0)
     turn.want()
     return turn.vassal, turn.actions
 
@@ -120,6 +125,19 @@ def remember(turn: Turn, event: Touched | Reload) -> None:
     turn.change(again=True)
     if (Alarm.SUPERSEDED, number) not in turn.vassal.alarms:
         turn.arm(Alarm.SUPERSEDED, number, turn.now + SUPERSEDE)
+
+
+def reinspect(turn: Turn, event: Touched | Reload) -> None:
+    """It sleeps: read the file anew without waking it; cron jobs that run may end."""
+    if isinstance(event, Touched):
+        turn.change(manifest=event.manifest)
+    if turn.vassal.coming is not None and turn.vassal.coming.purpose is Purpose.INSPECT:
+        remember(turn, event)
+        return
+    if turn.vassal.coming is not None:
+        turn.release_jobs()
+    turn.change(failures=0, jobs=False)
+    turn.want()
 
 
 def return_(turn: Turn, event: Touched) -> None:
@@ -235,12 +253,14 @@ def supersede(turn: Turn, _event: Due) -> None:
 def lose_coming(turn: Turn, stage: str, reason: str, detail: str, *, kill: bool) -> None:
     """The coming generation failed: keep why, tell who waits, and go where its vassal can go from there."""
     vassal = turn.vassal
-    number = turn.coming.number
+    number, purpose = turn.coming.number, turn.coming.purpose
     turn.drop_coming(kill=kill)
     turn.note(stage, reason, detail)
     turn.act(Outcome(number, ok=False, text=reason))
     turn.say(f"generation {number} failed ({stage}): {reason}")
-    if vassal.again:
+    if purpose is Purpose.JOBS:
+        turn.arm(Alarm.WAKE, 0, turn.now + JOBS_RETRY)
+    elif vassal.again:
         turn.change(failures=0)
         turn.want()
     elif vassal.serving is not None:
@@ -251,6 +271,7 @@ def lose_coming(turn: Turn, stage: str, reason: str, detail: str, *, kill: bool)
             turn.back_off()
         else:
             turn.change(state=State.RUNNING, strategy="")
+            turn.act(Send(vassal.serving.number, link.KeepWorkers()))
     elif stage in BROKEN_STAGES:
         turn.give_up()
     else:
@@ -287,7 +308,9 @@ def lose_serving(turn: Turn, event: Exited) -> None:
     vassal = turn.vassal
     dead, proved = turn.serving, turn.proved
     turn.disarm_all(dead.number)
-    turn.change(serving=None, active=False, failures=0 if proved else vassal.failures + 1)
+    # Its clients are waiting: it comes back to serve, whether it may park or not.
+    turn.change(serving=None, active=False, chaining=0, called=True)
+    turn.change(failures=0 if proved else vassal.failures + 1)
     turn.note("crash", f"generation {dead.number} {event.text}")
     turn.say(f"generation {dead.number} {event.text}")
     if vassal.coming is not None:
@@ -315,6 +338,7 @@ def released(turn: Turn, event: Released) -> None:
         turn.activate()
     elif leaving.phase is Phase.RETIRING and leaving.final and leaving.owed == 0:
         turn.leave(event.gen, replace(leaving, clear=True))
+        turn.change(tidy=not vassal.limits.root)
         turn.proceed()
 
 
@@ -345,29 +369,35 @@ def out_of_mercy(turn: Turn, event: Due) -> None:
 
 _no = impossible
 _ROWS: dict[Kind, tuple[Handler, ...]] = {
-    # waiting, starting, running, reloading, stopping, backoff, broken, stopped
-    Kind.TOUCHED: (renew, remember, renew, remember, return_, renew, renew, keep),
-    Kind.VANISHED: (vanish,) * 8,
-    Kind.RELOAD: (ignore, remember, renew, remember, deny, renew, renew, deny),
-    Kind.START: (ignore, ignore, ignore, hasten, unhold, renew, renew, unhold),
-    Kind.STOP: (stop, stop, stop, stop, stop, stop, stop, ignore),
-    Kind.SLOT: (spawn, give_back, give_back, spawn, give_back, give_back, give_back, give_back),
-    Kind.FACTS: (_no, learn, _no, learn, _no, _no, _no, _no),
-    Kind.READY: (_no, take_over, _no, take_over, _no, _no, _no, _no),
-    Kind.COMING_FAILED: (_no, fail, _no, fail, _no, _no, _no, _no),
-    Kind.COMING_EXITED: (_no, fail_silently, _no, fail_silently, _no, _no, _no, _no),
-    Kind.SERVING_EXITED: (_no, _no, lose_serving, lose_serving, _no, _no, _no, _no),
-    Kind.SERVING_LOYAL: (_no, _no, trust, trust, _no, _no, _no, _no),
-    Kind.SERVING_BEAT: (_no, _no, beat, beat, _no, _no, _no, _no),
-    Kind.LEAVING_RELEASED: (released,) * 7 + (_no,),
-    Kind.LEAVING_EXITED: (gone,) * 7 + (_no,),
-    Kind.START_OVERDUE: (_no, _no, _no, overdue, _no, _no, _no, _no),
-    Kind.SUPERSEDED_DUE: (_no, supersede, _no, supersede, _no, _no, _no, _no),
-    Kind.RETRY_DUE: (_no, _no, _no, retry, _no, retry, retry, _no),
-    Kind.MERCY_OVERDUE: (out_of_mercy,) * 7 + (_no,),
-    Kind.BEAT_OVERDUE: (_no, _no, stall, stall, _no, _no, _no, _no),
-    Kind.FORGIVE: (ignore, ignore, ignore, hasten, ignore, renew, renew, ignore),
-    Kind.STALE: (ignore,) * 8,
+    # parked, waiting, starting, running, reloading, stopping, backoff, broken, stopped
+    Kind.TOUCHED: (reinspect, renew, remember, renew, remember, return_, renew, renew, keep),
+    Kind.VANISHED: (vanish,) * 9,
+    Kind.RELOAD: (reinspect, ignore, remember, renew, remember, deny, renew, renew, deny),
+    Kind.START: (wake, ignore, ignore, ignore, hasten, unhold, renew, renew, unhold),
+    Kind.STOP: (stop, stop, stop, stop, stop, stop, stop, stop, ignore),
+    Kind.SLOT: (spawn, spawn, give_back, give_back, spawn, give_back, give_back, give_back, give_back),
+    Kind.FACTS: (learn, _no, learn, _no, learn, _no, _no, _no, _no),
+    Kind.READY: (take_over, _no, take_over, _no, take_over, _no, _no, _no, _no),
+    Kind.COMING_PARKING: (settle_down, _no, settle_down, _no, _no, _no, _no, _no, _no),
+    Kind.COMING_FAILED: (fail, _no, fail, _no, fail, _no, _no, _no, _no),
+    Kind.COMING_EXITED: (fail_silently, _no, fail_silently, _no, fail_silently, _no, _no, _no, _no),
+    Kind.SERVING_EXITED: (_no, _no, _no, lose_serving, lose_serving, _no, _no, _no, _no),
+    Kind.SERVING_LOYAL: (_no, _no, _no, trust, trust, _no, _no, _no, _no),
+    Kind.SERVING_BEAT: (_no, _no, _no, beat, beat, _no, _no, _no, _no),
+    Kind.SERVING_PARKING: (_no, _no, _no, park, park_late, _no, _no, _no, _no),
+    Kind.SERVING_CHAINED: (_no, _no, _no, chained, chained, _no, _no, _no, _no),
+    Kind.LEAVING_RELEASED: (released,) * 8 + (_no,),
+    Kind.LEAVING_EXITED: (gone,) * 8 + (_no,),
+    Kind.START_OVERDUE: (overdue, _no, _no, _no, overdue, _no, _no, _no, _no),
+    Kind.SUPERSEDED_DUE: (supersede, _no, supersede, _no, supersede, _no, _no, _no, _no),
+    Kind.RETRY_DUE: (_no, _no, _no, _no, retry, _no, retry, retry, _no),
+    Kind.MERCY_OVERDUE: (out_of_mercy,) * 8 + (_no,),
+    Kind.BEAT_OVERDUE: (_no, _no, _no, stall, stall, _no, _no, _no, _no),
+    Kind.CHAIN_OVERDUE: (_no, _no, _no, overdue_chain, overdue_chain, _no, _no, _no, _no),
+    Kind.WAKE_DUE: (run_jobs, _no, _no, _no, _no, _no, _no, _no, _no),
+    Kind.CALLED: (wake, ignore, ignore, ignore, ignore, ignore, ignore, ignore, ignore),
+    Kind.FORGIVE: (ignore, ignore, ignore, ignore, hasten, ignore, renew, renew, ignore),
+    Kind.STALE: (ignore,) * 9,
 }
 TABLE: dict[tuple[State, Kind], Handler] = {
     (state, kind): handler for kind, row in _ROWS.items() for state, handler in zip(State, row, strict=True)

@@ -17,9 +17,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
+OURS = -1
+"""`Kept.uid` of what the emperor bound itself."""
+
+
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """One listener: its canonical address `key`, its UNIX path's `inode`, the `uid` whose processes hold copies."""
+    """One listener: its canonical address `key`, its UNIX path's `inode`, the `uid` whose processes hold copies.
+
+    `uid` -1: nobody but the emperor, which bound it itself.
+    """
 
     key: str
     inode: str
@@ -97,7 +104,13 @@ class Store:
         """
         dropped = self._dropped.get(name, [])[::-1]  # the latest first
         offered = [*self.of(name), *dropped]
-        return [entry for entry in offered if entry.uid == offered[0].uid][: link.MAX_LISTENERS]
+        users = {entry.uid: None for entry in offered if entry.uid != OURS}
+        user = next(iter(users), OURS)
+        return [entry for entry in offered if entry.uid in (user, OURS)][: link.MAX_LISTENERS]
+
+    def add(self, name: str, entry: Kept) -> None:
+        """Keep one more listener of `name`: one that the emperor bound itself."""
+        self._kept.setdefault(name, []).append(entry)
 
     def commit(self, name: str, fresh: list[Kept]) -> None:
         """Make `fresh` the listeners of `name`. Those whose address left the file go on until `drop`, or come back."""

@@ -54,6 +54,7 @@ __all__ = [
 DEADLINE = 5.0  # s; a scan that takes longer is reported as hung, and waited for in its thread
 BOOT_GRACE = 1.0  # s; how long the first delivery waits for the slowest place
 GAP = 0.005  # s; between two scans of a place, at least
+IDLE_SHARE = 0.01  # of the time at most goes into scans that nothing hints at: ten thousand files are seen less often
 SHARE = 0.1  # of the time at most goes into scans that hints ask for ...
 BURST = 0.5  # s; ... but for so much of it saved up: a touch and its second look shall not wait for each other
 
@@ -160,6 +161,7 @@ class _Slot:
     again: bool = False  # a hint came while a scan was under way
     timer: asyncio.TimerHandle | None = None
     not_before: float = 0.0
+    took: float = 0.0  # seconds that the last scan took
     paid: float = 0.0  # when what its scans took will have been a SHARE of the time
     warnings: frozenset[str] = frozenset()
     watch: tuple[WatchDir, ...] = ()
@@ -276,6 +278,7 @@ class Monitor:
             return
         now = self._loop.time()
         slot = self._slots[number]
+        slot.took = took
         slot.paid = max(slot.paid, now - BURST) + took / SHARE
         slot.not_before = min(max(now + GAP, slot.paid), now + self._freq)
         for warning in result.warnings:
@@ -300,7 +303,8 @@ class Monitor:
         events, next_wake = self._settler.feed(results, now)
         for number in results:
             soon = self._slots[number].again
-            self._want(number, now if soon else min(next_wake or now + self._freq, now + self._freq))
+            pause = max(self._freq, self._slots[number].took / IDLE_SHARE)
+            self._want(number, now if soon else min(next_wake or now + pause, now + pause))
         if events:
             self._deliver(events)
 

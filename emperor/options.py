@@ -76,9 +76,8 @@ OPTIONS: tuple[Option, ...] = (
     option(
         "emperor-curse-tolerance",
         seconds(),
-        "how long a vassal that was told to end may take",
+        "how long a vassal that was told to end may take; 0: its own reload-mercy",
         field="curse_tolerance",
-        verdict=PLANNED,
     ),
     option(
         "fork-server", FLAG, "fork vassals from one pre-loaded process; false: a fresh interpreter for each", own=True
@@ -97,7 +96,6 @@ OPTIONS: tuple[Option, ...] = (
         "extension of files that name a vassal's socket: it starts parked",
         "emperor-on-demand-ext",
         field="on_demand_extension",
-        verdict=PLANNED,
     ),
     option(
         "emperor-on-demand-directory",
@@ -105,10 +103,12 @@ OPTIONS: tuple[Option, ...] = (
         "directory of such sockets, NAME.socket",
         "emperor-on-demand-dir",
         field="on_demand_directory",
-        verdict=PLANNED,
     ),
     option(
-        "emperor-on-demand-exec", TEXT, "command that prints such a socket", field="on_demand_exec", verdict=PLANNED
+        "emperor-on-demand-exec",
+        TEXT,
+        "command that gets a file's path and prints such a socket",
+        field="on_demand_exec",
     ),
     option(
         "emperor-stats",

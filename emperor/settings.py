@@ -38,7 +38,7 @@ class EmperorSettings:
         freq: seconds between scans.
         throttle_ms: milliseconds of the first wait after a failed start; `max_throttle_ms` of the longest.
         required_heartbeat: seconds of silence after which a vassal that has sent heartbeats is replaced; 0: never.
-        curse_tolerance: seconds that a vassal may take to end.
+        curse_tolerance: seconds that a vassal may take to end; 0: its own reload-mercy.
         inject: what every vassal gets, `DEFAULTS` among it; paths are absolute.
         loyalty: seconds; `start_timeout` likewise.
         notes: what there is to say about the file.
@@ -56,7 +56,7 @@ class EmperorSettings:
     throttle_ms: int = 1000
     max_throttle_ms: int = 180_000
     required_heartbeat: int = 30
-    curse_tolerance: int = 30
+    curse_tolerance: int = 0
     inject: Inject = _NOTHING
     fork_server: bool = True
     reload_strategy: str | None = None

@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 
 OVERLAP = "overlap"
 DRAIN = "drain"
+CHAIN = "chain"
 
 
 class State(enum.StrEnum):
     """What `emperor status` shows. The order is that of the table's columns."""
 
+    PARKED = "parked"
     WAITING = "waiting"
     STARTING = "starting"
     RUNNING = "running"
@@ -31,6 +33,18 @@ class State(enum.StrEnum):
     BACKOFF = "backoff"
     BROKEN = "broken"
     STOPPED = "stopped"
+
+
+class Purpose(enum.StrEnum):
+    """What a generation is for: `vassal.link.Contract.purpose`."""
+
+    SERVE = "serve"
+    INSPECT = "inspect"
+    """Read the file and bind; then park, where the file or the emperor wants that, or else go on to serve."""
+    JOBS = "jobs"
+    """Run the cron jobs that are due, for a parked vassal."""
+    UNLINK = "unlink"
+    """Remove the paths of the sockets of a vassal that ends."""
 
 
 class Phase(enum.StrEnum):
@@ -42,13 +56,15 @@ class Phase(enum.StrEnum):
 
 
 class Alarm(enum.StrEnum):
-    """Kinds of deadlines. All but RETRY belong to one generation."""
+    """Kinds of deadlines. All but RETRY and WAKE belong to one generation."""
 
     START = "start"
     SUPERSEDED = "superseded"
     RETRY = "retry"
     MERCY = "mercy"
     HEARTBEAT = "heartbeat"
+    WAKE = "wake"
+    CHAIN = "chain"
 
 
 # --- the record --------------------------------------------------------------------------------------------------
@@ -64,6 +80,10 @@ class Limits:
         mercy: Seconds to retire in, for a generation that has not said otherwise.
         start_timeout: Seconds to become ready in while an older generation serves, likewise.
         required_heartbeat: Seconds between two heartbeats of a generation that has sent one; 0: not watched.
+        curse_tolerance: Seconds that a generation may take to end, whatever it says of its mercy; 0: its mercy.
+        on_demand: ``bound``: the emperor itself binds a socket for each vassal, which so is parked from the start;
+            ``asked``: a vassal's first start finds out whether it is to be parked; '': vassals start at once.
+        root: The emperor is root, so a vassal's own processes may be unable to unlink its sockets.
     """
 
     throttle_ms: int = 1000
@@ -71,6 +91,9 @@ class Limits:
     mercy: int = 60
     start_timeout: int = 60
     required_heartbeat: int = 0
+    curse_tolerance: int = 0
+    on_demand: str = ""
+    root: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +110,7 @@ class Generation:
     ready_at: float | None = None
     loyal: bool = False
     strategy: str = ""
+    purpose: Purpose = Purpose.SERVE
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +172,11 @@ class Vassal:
         active: The serving generation was told to start its jobs.
         minute: Last cron minute that a released generation served, for the next `Activate`.
         running: Unique jobs that released generations still run, likewise.
+        sleepy: It parks by itself: on demand, or it has done so before. So a start that nobody called for inspects.
+        called: Somebody is at its door, or it served when it died: its next start serves.
+        jobs: Its next start runs cron jobs.
+        chaining: 1 while the serving generation replaces its workers, one by one; 2: and is to do it again then.
+        tidy: What its sockets left in the file system has been removed, by its last generation or by `Purpose.UNLINK`.
     """
 
     name: str
@@ -171,6 +200,21 @@ class Vassal:
     active: bool = False
     minute: int = 0
     running: tuple[str, ...] = ()
+    sleepy: bool = False
+    called: bool = False
+    jobs: bool = False
+    chaining: int = 0
+    tidy: bool = True
+
+    @property
+    def listens(self) -> bool:
+        """Whether the emperor is to wait for connections on the vassal's listeners."""
+        return self.state is State.PARKED and not self.called
+
+    @property
+    def wake_at(self) -> float | None:
+        """When a parked vassal's next cron job is due (monotonic seconds)."""
+        return self.alarms.get((Alarm.WAKE, 0))
 
     @property
     def next_retry(self) -> float | None:
@@ -281,6 +325,33 @@ class Released:
 
 
 @dataclass(frozen=True, slots=True)
+class Parking:
+    """Generation `gen` ends and leaves its listeners to the emperor.
+
+    `wake`: seconds from now to its next cron job, None without one; `minute`: last cron minute served (epoch minutes).
+    """
+
+    gen: int
+    wake: float | None = None
+    minute: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Chained:
+    """Generation `gen` has replaced its workers; or not, for `reason`. `edited`: not tried, since the file differs."""
+
+    gen: int
+    reason: str = ""
+    detail: str = ""
+    edited: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """Somebody connects to a parked vassal."""
+
+
+@dataclass(frozen=True, slots=True)
 class Exited:
     """Generation `gen` has ended, or could not be forked at all; exactly one follows every `Spawn`.
 
@@ -299,15 +370,17 @@ class Due:
     gen: int = 0
 
 
-Generational = Facts | Ready | Failed | Loyal | Heartbeat | Released | Exited
-Event = Touched | Vanished | Reload | Start | Stop | Slot | Forgive | Due | Generational
+Generational = Facts | Ready | Failed | Loyal | Heartbeat | Released | Parking | Chained | Exited
+Event = Touched | Vanished | Reload | Start | Stop | Slot | Forgive | Called | Due | Generational
 
 # --- actions -----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Enqueue:
-    """Ask the throttle for a place: `Pace.request`."""
+    """Ask the throttle for a place: `Pace.request`. `last`: after everybody who is not."""
+
+    last: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,6 +394,7 @@ class Spawn:
 
     gen: int
     manifest: manifest.Manifest
+    purpose: Purpose = Purpose.SERVE
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,15 +40,17 @@ class Pace:
     def __init__(self, cores: int) -> None:
         self.places = PLACES_PER_CORE * max(cores, 1)
         self._queue: dict[str, None] = {}  # in order of arrival; a dict, so that leaving it costs no search
+        self._last: dict[str, None] = {}  # likewise: those that nobody waits for
         self._starts: dict[str, float] = {}  # who holds a place since when
 
-    def request(self, name: str) -> None:
-        """Queue `name`; one that is in the queue keeps its position."""
-        self._queue.setdefault(name)
+    def request(self, name: str, *, last: bool = False) -> None:
+        """Queue `name`; one that is in the queue keeps its position. `last`: one at a time, after all who are not."""
+        (self._last if last else self._queue).setdefault(name)
 
     def cancel(self, name: str) -> None:
         """Forget `name`: it waits no more, and gives its place back. Unknown names are no error."""
         self._queue.pop(name, None)
+        self._last.pop(name, None)
         self._starts.pop(name, None)
 
     def started(self, name: str, now: float) -> None:
@@ -69,10 +71,17 @@ class Pace:
             del self._queue[name]
             self._starts[name] = now
             granted.append(name)
+        if self._last and not self._starts:
+            name = next(iter(self._last))
+            del self._last[name]
+            self._starts[name] = now
+            granted.append(name)
         return granted
 
     def next(self, now: float) -> float | None:
         """Return when `due` has somebody next if nothing else happens (monotonic seconds); None if nobody waits."""
+        if not self._queue and self._last:
+            return now if not self._starts else max(now, max(self._starts.values()) + PATIENCE)
         if not self._queue:
             return None
         if len(self._starts) < self.places:

@@ -1,9 +1,9 @@
 """One turn of one vassal's life: the operations that the lifecycle's handlers are made of.
 
 A `Turn` takes a vassal's record, changes it, and collects actions. The danger here: a change that leaves a vassal
-without a deadline, or a process without anybody who waits for it. So a generation leaves only by `retire`,
-`release` and `drop_coming`, which arm mercy, and a vassal rests only by `back_off` and `give_up`, which arm the
-retry.
+without a deadline, or a process without anybody who waits for it. So a generation leaves only by `retire`, `release`,
+`bow_out`, `tidy_up` and `drop_coming`, which arm mercy, and a vassal rests only by `back_off` and `give_up`, which arm
+the retry, or parked, where the next caller wakes it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 from emperor import throttle
 from emperor.states import (
+    CHAIN,
     DRAIN,
     OVERLAP,
     Action,
@@ -25,7 +26,9 @@ from emperor.states import (
     Kill,
     Leaving,
     Outcome,
+    Parking,
     Phase,
+    Purpose,
     Say,
     Send,
     ShutListeners,
@@ -45,6 +48,14 @@ BROKEN_RETRY = 60.0
 """Seconds after which a broken vassal is tried again: what it lacks may have been installed meanwhile."""
 PROOF = 1.0
 """Seconds that a loyal generation must have served for its death to be no failed start: its word proves nothing."""
+CHAIN_PATIENCE = 3600.0
+"""Seconds in which a chain of replacements has to end: its master bounds each of them, so this only guards the word."""
+EARLY = 0.5
+"""Seconds after ready in which nobody can have become idle: parking so early is no rest but a failed start."""
+JOBS_RETRY = 60.0
+"""Seconds after which cron jobs that could not be run are tried again: the next minute."""
+TIDY_PATIENCE = 5
+"""Seconds in which a vassal's socket files have to be removed."""
 LONGEST = 24 * 3600
 """Seconds; what a vassal may claim as its mercy or start timeout, so that no claim makes it immortal."""
 BROKEN_STAGES = frozenset({"config", "identity", "interpreter", "load", "ready", "manifest"})
@@ -102,6 +113,9 @@ class Turn:
         """Replace fields of the record; `since` follows `state`."""
         if changes.get("state", self.vassal.state) is not self.vassal.state:
             changes["since"] = self.now
+            if self.vassal.state is State.PARKED:
+                self.disarm(Alarm.WAKE)
+                changes.setdefault("jobs", False)
         self.vassal = replace(self.vassal, **changes)
 
     def arm(self, alarm: Alarm, number: int, at: float) -> None:
@@ -119,6 +133,11 @@ class Turn:
     def note(self, stage: str, reason: str, detail: str = "") -> None:
         """Keep why it failed."""
         self.change(failure=Failure(stage, reason, detail, self.now))
+
+    def bounded(self, mercy: int) -> int:
+        """Return the seconds that a generation gets, which claims `mercy`."""
+        tolerance = self.vassal.limits.curse_tolerance
+        return min(clamp(mercy), tolerance) if tolerance else clamp(mercy)
 
     def leave(self, number: int, leaving: Leaving) -> None:
         """Put a generation among the leaving, or replace its entry."""
@@ -142,12 +161,17 @@ class Turn:
         if vassal.manifest.problem is not None:
             self.refuse(vassal.manifest.problem)
         elif vassal.serving is not None:
-            if (vassal.strategy or vassal.serving.strategy) == DRAIN:
+            strategy = vassal.strategy or vassal.serving.strategy
+            if strategy == DRAIN:
                 self.drain()
-                return
-            self.change(state=State.RELOADING)
-            if self.clear:
-                self.enqueue()
+            elif strategy == CHAIN:
+                self.chain()
+            else:
+                self.change(state=State.RELOADING)
+                if self.clear:
+                    self.enqueue()
+        elif self.clear and vassal.listens:
+            self.enqueue()
         elif self.clear:
             self.change(state=State.WAITING)
             if vassal.shut:
@@ -161,7 +185,7 @@ class Turn:
         """Queue in the throttle, once."""
         if not self.vassal.queued:
             self.change(queued=True)
-            self.act(Enqueue())
+            self.act(Enqueue(last=self.vassal.listens))
 
     def dequeue(self) -> None:
         """Leave the throttle's queue, if in it."""
@@ -174,18 +198,34 @@ class Turn:
         vassal = self.vassal
         number = vassal.next_number
         limits = vassal.limits
+        purpose = self._purpose()
+        parked = vassal.state is State.PARKED
+        new = Generation(number, vassal.manifest, self.now, limits.mercy, limits.start_timeout, purpose=purpose)
         self.change(
             queued=False,
-            coming=Generation(number, vassal.manifest, self.now, limits.mercy, limits.start_timeout),
+            coming=new,
             next_number=number + 1,
             again=False,
+            called=False,
+            jobs=False,
             strategy="",
-            state=State.STARTING if vassal.serving is None else State.RELOADING,
         )
-        self.act(Spawn(number, vassal.manifest))
-        self.say(f"generation {number} starts")
-        if vassal.serving is not None:
+        if not parked:
+            self.change(state=State.STARTING if vassal.serving is None else State.RELOADING)
+        self.act(Spawn(number, vassal.manifest, purpose))
+        if purpose is Purpose.JOBS:
+            self.act(Send(number, link.Activate(vassal.minute, vassal.running)))
+        elif parked or vassal.serving is not None:
             self.arm(Alarm.START, number, self.now + limits.start_timeout)
+        if not parked:
+            self.say(f"generation {number} starts")
+
+    def _purpose(self) -> Purpose:
+        """What the next start is for."""
+        vassal = self.vassal
+        if vassal.state is State.PARKED:
+            return Purpose.JOBS if vassal.jobs else Purpose.INSPECT
+        return Purpose.INSPECT if vassal.sleepy and not vassal.called and vassal.serving is None else Purpose.SERVE
 
     def refuse(self, problem: str) -> None:
         """The manifest itself cannot be served: a failed reload, or broken at once."""
@@ -212,7 +252,7 @@ class Turn:
 
     def give_up(self) -> None:
         """Broken: refuse clients, and wait for a touch."""
-        self.change(state=State.BROKEN, strategy="")
+        self.change(state=State.BROKEN, strategy="", called=False)
         self.arm(Alarm.RETRY, 0, self.now + BROKEN_RETRY)
         self.act(ShutListeners())
         reason = self.vassal.failure.reason if self.vassal.failure is not None else "no reason given"
@@ -223,9 +263,11 @@ class Turn:
     def take_over(self, mercy: int) -> None:
         """The coming generation is ready: it serves, and its predecessor is released."""
         old = self.vassal.serving
-        new = replace(self.coming, ready_at=self.now, mercy=clamp(mercy))
+        new = replace(self.coming, ready_at=self.now, mercy=self.bounded(mercy))
+        if new.purpose is Purpose.INSPECT:  # it has found that it is not to be parked
+            self.change(sleepy=False)
         self.drop_coming(kill=False)
-        self.change(serving=new, failure=None, active=False, state=State.RUNNING)
+        self.change(serving=new, failure=None, active=False, chaining=0, tidy=False, state=State.RUNNING)
         self.act(Commit(new.number))
         if old is not None:
             self.release(old)
@@ -233,11 +275,53 @@ class Turn:
         self.act(Outcome(new.number, ok=True, text=f"generation {new.number} serves"))
         self.say(f"generation {new.number} serves, {self.now - new.started:.2f} s after its start")
 
+    def chain(self) -> None:
+        """Let the serving generation replace its workers, one by one; it will say how that ended."""
+        number = self.serving.number
+        if self.vassal.chaining:
+            self.change(chaining=2, strategy="")
+            return
+        self.change(state=State.RELOADING, chaining=1, strategy="")
+        self.act(Send(number, link.ReloadWorkers()))
+        self.arm(Alarm.CHAIN, number, self.now + CHAIN_PATIENCE)
+        self.say(f"generation {number} replaces its workers one by one")
+
+    # --- generations sleep ---------------------------------------------------------------------------------------
+
+    def rest(self, event: Parking) -> None:
+        """Be parked: the emperor waits for callers, and for the time of the next cron job."""
+        if self.vassal.state is not State.PARKED:
+            self.say("parked")
+        self.change(state=State.PARKED, sleepy=True, strategy="", minute=max(self.vassal.minute, event.minute))
+        self.disarm(Alarm.WAKE)
+        if event.wake is not None:
+            self.arm(Alarm.WAKE, 0, self.now + max(event.wake, 0.0))
+
+    def bow_out(self, number: int) -> None:
+        """A generation that parks ends by itself, and is in nobody's way."""
+        self.disarm_all(number)
+        mercy = self.bounded(self.vassal.limits.mercy)
+        self.leave(number, Leaving(Phase.RETIRING, mercy))
+        self.arm(Alarm.MERCY, number, self.now + mercy + GRACE)
+
+    def release_jobs(self) -> None:
+        """The coming generation runs cron jobs: it may end those that run, while another one starts."""
+        number = self.coming.number
+        self.drop_coming(kill=False)
+        mercy = self.bounded(self.vassal.limits.mercy)
+        self.act(Send(number, link.Release()))
+        self.leave(number, Leaving(Phase.RELEASING, mercy, owed=1))
+        self.arm(Alarm.MERCY, number, self.now + mercy + GRACE)
+
+    @property
+    def releasing(self) -> bool:
+        """Whether a leaving generation may still start jobs of its own."""
+        return any(leaving.phase is Phase.RELEASING for leaving in self.vassal.leaving.values())
+
     def activate(self) -> None:
         """Start the serving generation's jobs, unless they run already or a predecessor may still run its own."""
         vassal = self.vassal
-        releasing = any(leaving.phase is Phase.RELEASING for leaving in vassal.leaving.values())
-        if vassal.serving is not None and not vassal.active and not releasing:
+        if vassal.serving is not None and not vassal.active and not self.releasing:
             self.act(Send(vassal.serving.number, link.Activate(vassal.minute, vassal.running)))
             self.change(active=True, minute=0, running=())
 
@@ -274,7 +358,7 @@ class Turn:
         """End the serving generation gracefully; no successor starts beside it."""
         old = self.serving
         self.disarm_all(old.number)
-        self.change(serving=None, active=False)
+        self.change(serving=None, active=False, chaining=0)
         self.retire(old.number, Leaving(Phase.RETIRING, old.mercy), final=final, clear=False)
 
     def drain(self, *, shut: bool = False) -> None:
@@ -286,7 +370,9 @@ class Turn:
     def wind_down(self, why: str) -> None:
         """The vassal is to end altogether: held or gone, as its record says by now."""
         self.dequeue()
-        if self.vassal.coming is not None:
+        if self.vassal.coming is not None and self.vassal.coming.purpose is Purpose.JOBS:
+            self.release_jobs()
+        elif self.vassal.coming is not None:
             self.drop_coming(kill=True)
         for number, leaving in self.vassal.leaving.items():
             if leaving.phase is Phase.RELEASING:
@@ -297,7 +383,7 @@ class Turn:
             self._make_last_final()
         self.disarm(Alarm.RETRY)
         self.act(ShutListeners(), Outcome(None, ok=False, text=why))
-        self.change(state=State.STOPPING, strategy="", shut=False, minute=0, running=())
+        self.change(state=State.STOPPING, strategy="", shut=False, minute=0, running=(), called=False)
         self.proceed()
 
     def _make_last_final(self) -> None:
@@ -312,6 +398,9 @@ class Turn:
         if vassal.state is State.STOPPING and (vassal.gone or vassal.held):
             if vassal.leaving:
                 return
+            if not vassal.tidy:
+                self.tidy_up()
+                return
             if vassal.gone:
                 self.forgotten = True
             else:
@@ -321,9 +410,18 @@ class Turn:
             vassal.state is State.RELOADING
             and vassal.coming is None
             and not vassal.queued
+            and not vassal.chaining
             and vassal.next_retry is None
         ):
             self.want()
+
+    def tidy_up(self) -> None:
+        """Let a child remove the paths of the sockets: no generation is left that could."""
+        number = self.vassal.next_number
+        self.change(tidy=True, next_number=number + 1)
+        self.act(Spawn(number, self.vassal.manifest, Purpose.UNLINK))
+        self.leave(number, Leaving(Phase.RETIRING, TIDY_PATIENCE, final=True, clear=False))
+        self.arm(Alarm.MERCY, number, self.now + TIDY_PATIENCE)
 
 
 def clamp(seconds: int) -> int:

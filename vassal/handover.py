@@ -38,6 +38,8 @@ class Handover:
     """``sys.implementation.cache_tag`` that `origins` are built for."""
     log: str = ""
     """The file (``logto``) that standard output and error are."""
+    files: tuple[tuple[str, ...], int] = ((), 0)
+    """What was read, with its checksum: `vassal.start.Files`."""
 
 
 def origins() -> tuple[str, ...]:

@@ -255,6 +255,9 @@ class Loop:
         except (BlockingIOError, ConnectionAbortedError):
             return False
         except OSError as error:
+            if error.errno == errno.EINVAL:  # the emperor has shut it down: nobody comes here any more
+                self.ignore(port.sock.fileno())
+                return False
             if error.errno not in _NO_ROOM:
                 raise
             self._starve(error, me)
@@ -271,6 +274,14 @@ class Loop:
         except Exception:  # noqa: BLE001 (see `lead`)
             self._failed(conn)
         return True
+
+    def take_in(self, port: Port) -> None:
+        """Treat the socket of `port` as a connection that was accepted there."""
+        fd = port.sock.detach()
+        conn = self.conns[fd] = Connection(self, port, socket.SocketType(socket.AF_UNIX, socket.SOCK_STREAM, 0, fd), fd)
+        conn.deadline = monotonic() + self.limits.http_timeout
+        port.meet(conn, "")
+        conn.turn(self.crew.main)
 
     def _hold_off(self, until: float) -> None:
         """Accept nothing before `until`."""

@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING
 from vassal import harakiri, link, logs, net, pidfile, pool, sessions, titles, touch, worker
 from vassal.children import SIGNALS, Children
 from vassal.loader import LoadError, load_apps
+from vassal.readycheck import ReadyCheck
 from vassal.scoreboard import Scoreboard
+from vassal.slumber import Slumber
 
 if TYPE_CHECKING:
     import socket
@@ -34,6 +36,8 @@ STATS_EVERY = 2.0
 """Seconds between two looks at the counters; `Stats` goes out only where they changed."""
 LOYAL_EVERY = 0.2
 """The same until the first request: an early death must be known for what it is."""
+FIRST = 1
+"""Slot of the worker that answers the ready-check."""
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -49,6 +53,8 @@ class Generation:
     loyalty: float
     directory: str
     source: str
+    unedited: Callable[[], bool] = lambda: False
+    """Whether the files that were read are still the same; False, too, where that cannot be found out."""
     restart: Callable[[], None] | None = None
     """By hand only: execute this vassal anew, keeping its listeners."""
 
@@ -59,11 +65,28 @@ class Master:
     def __init__(self, generation: Generation) -> None:
         self._it = generation
         settings = generation.settings
-        self._pool = pool.Pool(settings.processes, settings.worker_reload_mercy)
+        self._lazy = settings.lazy_apps or settings.cheap or settings.reload_strategy == "chain"
+        self._pool = pool.Pool(
+            settings.processes,
+            settings.worker_reload_mercy,
+            cheap=settings.cheap,
+            cheaper=_cheaper(settings),
+            start_timeout=settings.start_timeout,
+        )
         self._board = Scoreboard(self._pool.slots, settings.threads)
         self._apps: Apps | None = None
         self._selector = selectors.DefaultSelector()
         self._children = Children(self, self._pool, self._board, self._selector, self._introduce)
+        self._slumber = Slumber(settings, self._pool, generation.ports, self._selector, self._children.act)
+        self._check: ReadyCheck | None = None
+        if settings.ready_check:
+            self._check = ReadyCheck(settings.ready_check, settings.ready_check_timeout)
+        self._check_until: float | None = None
+        self._loaded: list[int] = []
+        """Slots whose workers wait for the ready-check."""
+        self._chain_asked = False
+        self._last_why = ("", "")
+        self._judge_at = 0.0
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._ready_at: float | None = None
         self._loyal = False
@@ -71,6 +94,8 @@ class Master:
         self._restarting = False
         self._tick_at = 0.0
         self._touches = touch.Touches(settings.touch_reload, generation.directory, generation.source)
+        chained = (*settings.touch_workers_reload, *settings.touch_chain_reload)
+        self._code_touches = touch.Touches(chained, generation.directory, "")
         self._told: tuple[object, ...] = ()
         self._past = [0, 0]
         self._respawns = 0
@@ -89,12 +114,14 @@ class Master:
             self._selector.register(end.fileno(), selectors.EVENT_READ, self._read_link)
         self._selector.register(self._wake_read, selectors.EVENT_READ, self._drain_wakeups)
         titles.master(self._it.name, self._it.number, self._it.settings)
-        if not self._it.settings.lazy_apps and not self._load():
+        if not self._lazy and not self._load():
             return 22
         self._catch_signals()
         while self._finished is None:
             self._children.act(self._pool.decide(time.monotonic()))
             self._look()
+            if self._pool.chain_ended is not None:
+                self._tell_chain(self._pool.chain_ended)
             if self._finished is None:
                 for key, _ in self._selector.select(self._timeout()):
                     key.data()
@@ -148,18 +175,27 @@ class Master:
         self._children.reap()
         if self._pool.closing and not self._children.by_slot:
             self._finished = 0 if self._finished is None else self._finished
+        elif self._slumber.ending and not self._children.by_slot:
+            self._park()
+        elif self._check_until is not None and now >= self._check_until:
+            settings = self._it.settings
+            self._checked(f"{settings.ready_check} was not answered within {settings.ready_check_timeout} s")
         elif self._ready_at is not None and now >= self._tick_at:
             self._tick_at = now + self._pace()
             self._tick(now)
 
     def _pace(self) -> float:
-        """Seconds between two ticks: as rare as what depends on them allows."""
+        """Seconds between two ticks: as rare as what depends on them allows. Who sleeps is not woken for nothing."""
         settings = self._it.settings
+        touched = bool(self._touches or self._code_touches)
+        if self._slumber.asleep and not self._children.by_slot:
+            if not self._loyal:
+                return self._it.loyalty
+            return min(settings.heartbeat or float("inf"), touch.EVERY if touched else float("inf"))
         if not self._loyal:
             return LOYAL_EVERY
-        return min(
-            STATS_EVERY, settings.heartbeat or STATS_EVERY, 1.0 if settings.harakiri or self._touches else STATS_EVERY
-        )
+        often = bool(settings.harakiri or touched or settings.idle or self._pool.cheaper)
+        return min(STATS_EVERY, settings.heartbeat or STATS_EVERY, 1.0 if often else STATS_EVERY)
 
     def _tick(self, now: float) -> None:
         settings = self._it.settings
@@ -170,8 +206,55 @@ class Master:
             if harakiri.overdue(self._board, slot, now, settings.harakiri):
                 logs.say(f"worker in slot {slot} (pid {child.pid}) holds its interpreter beyond harakiri: killed")
                 harakiri.execute(self._board, slot, child.pidfd, now, settings.harakiri)
-        if self._touches and not self._pool.closing and (path := self._touches.changed()) is not None:
+        self._count_hands(now)
+        if self._pool.closing:
+            return
+        if self._touches and (path := self._touches.changed()) is not None:
             self._want_reload(f"touch-reload of {path}")
+        if self._code_touches and (path := self._code_touches.changed()) is not None:
+            self._chain(f"touch of {path}", asked=False)
+
+    def _count_hands(self, now: float) -> None:
+        """Judge whether there are too many workers, or too few."""
+        settings = self._it.settings
+        if self._pool.closing or not (settings.idle or self._pool.cheaper):
+            return
+        views = [self._board.worker(worker.slot) for worker in self._pool.serving]
+        counters = (*self._past, *(view.requests + view.accepted for view in views))
+        self._slumber.look(counters, now, busy=any(view.busy for view in views))
+        if now >= self._judge_at:
+            self._judge_at = now + settings.cheaper_overload
+            full = sum(len(view.busy) >= settings.threads for view in views)
+            self._children.act(self._pool.judge(full, now))
+
+    def _park(self) -> None:
+        """Nobody calls: leave the listeners to the emperor, and end."""
+        logs.say("idle: ending; the emperor waits for the next connection" if self._it.link else "idle: ending")
+        for path in self._pidfiles():
+            pidfile.remove(path)
+        self._post(link.Parking())
+        self._slumber.leave_doors()
+        self._it.ports.close()
+        self._finished = 0
+
+    def _chain(self, reason: str, *, asked: bool) -> None:
+        """Replace the workers one by one, if new ones would have new code; else a new generation is needed."""
+        if asked and not (self._lazy and self._it.unedited()):
+            self._post(link.Chained(edited=True))
+        elif not self._lazy:
+            self._want_reload(f"{reason}; the master has loaded the app, so it takes a new generation")
+        else:
+            logs.say(f"{reason}: replacing the workers one by one")
+            self._chain_asked = asked or self._chain_asked
+            self._pool.chain()
+
+    def _tell_chain(self, end: pool.Chain) -> None:
+        self._pool.chain_ended = None
+        reason, detail = self._last_why if end.broken else ("", "")
+        logs.say(f"the workers stay as they are: {reason}" if end.broken else "all workers are new")
+        if self._chain_asked:
+            self._chain_asked = False
+            self._post(link.Chained(reason, detail))
 
     def _want_reload(self, reason: str) -> None:
         if self._it.link is not None:
@@ -218,6 +301,10 @@ class Master:
             self._post(link.Released())
         elif isinstance(record, link.Retire):
             self._retire(record.mercy, now, final=record.final)
+        elif isinstance(record, link.ReloadWorkers):
+            self._chain("reload", asked=True)
+        elif isinstance(record, link.KeepWorkers):
+            self._pool.keep = self._lazy
         elif isinstance(record, link.ReopenLogs):
             logs.reopen()
         elif isinstance(record, link.Report):
@@ -230,6 +317,7 @@ class Master:
             for path in self._pidfiles():
                 pidfile.remove(path)
             self._post(link.Released())
+        self._slumber.leave_doors()
         if not self._restarting:
             self._it.ports.close()
         self._children.act(self._pool.close(mercy, now))
@@ -247,7 +335,17 @@ class Master:
             channel=sock,
             scoreboard=self._board,
             apps=self._apps,
+            probe=self._probe_for(slot),
         )
+
+    def _probe_for(self, slot: int) -> socket.socket | None:
+        """Return, in a worker, its end of the ready-check: the first one's business."""
+        if self._check is None:
+            return None
+        if slot == FIRST:
+            return self._check.worker
+        self._check.worker.close()
+        return None
 
     def leave(self) -> None:
         """Give up, in a worker, what only the master may hold."""
@@ -256,6 +354,8 @@ class Master:
         os.close(self._wake_write)
         if self._it.link is not None:
             self._it.link.close()
+        if self._check is not None:
+            self._check.sock.close()
 
     def _introduce(self, number: int) -> None:
         logs.introduce(f"{self._it.name}/{self._it.number} worker {number}")
@@ -268,21 +368,53 @@ class Master:
             return
         if self._ready_at is not None:
             self._children.act(self._pool.loaded(slot, now))
+            self._slumber.awake(now)
+            self._tick_at = now
             return
+        self._loaded.append(slot)
+        if self._check is None:
+            self._be_ready(now)
+        elif slot == FIRST:
+            self._check.worker.close()
+            self._check.ask()
+            self._check_until = now + self._check.timeout
+            self._selector.register(self._check.sock, selectors.EVENT_READ, self._hear_check)
+
+    def _hear_check(self) -> None:
+        verdict = self._check.hear() if self._check is not None else None
+        if verdict is not None:
+            self._checked(verdict)
+
+    def _checked(self, problem: str) -> None:
+        """The ready-check is over: '' is good."""
+        if self._check is not None:
+            self._selector.unregister(self._check.sock)
+            self._check.close()
+        self._check, self._check_until = None, None
+        if problem:
+            self._fail(link.failure("ready", f"ready-check: {problem}"))
+        else:
+            self._be_ready(time.monotonic())
+
+    def _be_ready(self, now: float) -> None:
+        """The workers that have loaded the app accept: the generation is ready."""
         ports = self._it.ports
         try:
             ports.listen(self._it.settings.listen)
         except net.AddressError as error:
             self._fail(link.failure("bind", str(error)))
             return
-        self._children.act(self._pool.loaded(slot, now))
+        for slot in self._loaded:
+            self._children.act(self._pool.loaded(slot, now))
         self._ready_at = now
         self._tick_at = now
         self._post(link.Listening(ports.keys(), ports.inodes()), ports.descriptors())
-        self._post(link.Ready(len(self._pool.serving), os.getpid(), self._it.settings.reload_mercy))
+        cheap = self._it.settings.cheap
+        self._post(link.Ready(len(self._pool.serving), os.getpid(), self._it.settings.reload_mercy, cheap))
         if self._it.link is None:
             self._serve_alone()
             logs.say("ready: " + (", ".join(ports.keys()) or "no listeners"))
+        self._slumber.begin(now)
 
     def gone(self, slot: int, child: Child, status: int) -> None:
         """Count what the worker in `slot` did; before the generation is ready its death is the generation's."""
@@ -292,6 +424,10 @@ class Master:
         self._past[0] += view.requests
         self._past[1] += view.exceptions
         self._board.reset(slot)  # or it would look like one that has time
+        if child.why is not None:
+            self._last_why = (child.why.reason, child.why.detail)
+        else:
+            self._last_why = (f"a new worker {describe(status)} before it was ready", "")
         what = self._pool.gone(slot, time.monotonic())
         if self._ready_at is None and not self._pool.closing:
             if child.why is not None:
@@ -309,11 +445,15 @@ class Master:
         views = [self._board.worker(slot) for slot in self._children.by_slot]
         requests = self._past[0] + sum(view.requests for view in views)
         exceptions = self._past[1] + sum(view.exceptions for view in views)
-        if not self._loyal and self._ready_at is not None and (requests or now - self._ready_at >= self._it.loyalty):
+        if (
+            not self._loyal
+            and self._ready_at is not None
+            and (requests > bool(self._it.settings.ready_check) or now - self._ready_at >= self._it.loyalty)
+        ):
             self._loyal = True
             self._post(link.Loyal())
         pids = self._children.serving_pids()
-        facts = (len(pids), requests, pids, exceptions, self._respawns)
+        facts = (len(pids), requests, pids, exceptions, self._respawns, self._slumber.asleep)
         if always or facts != self._told:
             self._told = facts
             self._post(link.Stats(*facts))
@@ -341,10 +481,11 @@ class Master:
     def _timeout(self) -> float | None:
         if self._signals:
             return 0.0
-        moments = [moment for moment in (self._pool.deadline(),) if moment is not None]
+        moments = [moment for moment in (self._pool.deadline(), self._check_until) if moment is not None]
         if self._ready_at is not None and not self._pool.closing:
             moments.append(self._tick_at)
-        return max(0.0, min(moments) - time.monotonic()) if moments else None
+        first = min(moments, default=float("inf"))
+        return max(0.0, first - time.monotonic()) if first < float("inf") else None
 
     def _serve_alone(self) -> None:
         """No predecessor serves any more: its sockets' settings and the pidfiles are this generation's now."""
@@ -356,6 +497,12 @@ class Master:
         settings = self._it.settings
         names = [name for name in (settings.pidfile, settings.safe_pidfile) if name]
         return [os.path.join(self._it.directory, name) for name in dict.fromkeys(names)]
+
+
+def _cheaper(settings: Settings) -> pool.Cheaper | None:
+    if not settings.cheaper:
+        return None
+    return pool.Cheaper(settings.cheaper, settings.cheaper_initial, settings.cheaper_step)
 
 
 def describe(status: int) -> str:

@@ -39,6 +39,8 @@ class Worker:
     since: float
     unwanted: bool = False
     """It asked to be replaced."""
+    chained: bool = False
+    """It is to be replaced because the code has changed."""
     kill_at: float | None = None
 
 
@@ -75,12 +77,56 @@ class Kill:
 Action = Start | Admit | Dismiss | Kill
 
 
-class Pool:
-    """`wanted` workers, numbered from 1; a retiring one gets `mercy` seconds."""
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """How a chain of replacements ended. `broken`: the first one that failed stopped it."""
 
-    def __init__(self, wanted: int, mercy: float) -> None:
-        self.wanted = wanted
+    broken: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Cheaper:
+    """Fewer workers than `processes` while that is enough (uWSGI's ``cheaper``).
+
+    At least `least`, `step` more at a time, `initial` at the start (0: `least`).
+    """
+
+    least: int
+    initial: int = 0
+    step: int = 1
+
+
+CALM = 3
+"""Looks in a row at which a worker must have been superfluous before it goes."""
+
+
+class Pool:
+    """At most `size` workers, numbered from 1; a retiring one gets `mercy` seconds.
+
+    `wanted` of them are kept. `cheap`: only one until it is ready, and none afterwards until `wake`. A replacement in
+    a chain gets `start_timeout` seconds.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        mercy: float,
+        *,
+        cheap: bool = False,
+        cheaper: Cheaper | None = None,
+        start_timeout: float = 60.0,
+    ) -> None:
+        self.size = size
+        self.cheaper = cheaper if cheaper is not None and cheaper.least < size else None
+        self.wanted = 1 if cheap else self._initial()
         self.mercy = mercy
+        self.keep = False
+        """Nobody is replaced by choice: a newer generation has failed, and a lazy worker would load what is broken."""
+        self.chaining = False
+        self.chain_ended: Chain | None = None
+        """Set when a chain has ended; whoever tells of it takes it away."""
+        self._start_timeout = start_timeout
+        self._calm = 0
         self.workers: dict[int, Worker] = {}
         self.closing = False
         self._wait: dict[int, float] = {}
@@ -89,7 +135,17 @@ class Pool:
     @property
     def slots(self) -> int:
         """Slots that can be in use at once: a leaving worker beside each serving one, and one that starts."""
-        return 2 * self.wanted + 1
+        return 2 * self.size + 1
+
+    def _initial(self) -> int:
+        if self.cheaper is None:
+            return self.size
+        return min(max(self.cheaper.initial, self.cheaper.least, 1), self.size)
+
+    @property
+    def asleep(self) -> bool:
+        """Whether no worker is wanted until somebody calls."""
+        return self.wanted == 0
 
     @property
     def serving(self) -> list[Worker]:
@@ -117,7 +173,7 @@ class Pool:
         missing = [number for number in range(1, self.wanted + 1) if number not in have]
         if not missing and not any(worker.phase is Phase.STARTING for worker in active):
             # One at a time: never are all workers new at once, nor is memory doubled.
-            missing = [worker.number for worker in active if worker.unwanted][:1]
+            missing = [worker.number for worker in active if worker.chained or (worker.unwanted and not self.keep)][:1]
         return missing
 
     def _starts(self, now: float) -> Iterator[Action]:
@@ -127,7 +183,9 @@ class Pool:
             slot = self._free_slot()
             if slot is None:
                 return  # leaving workers fill the board; their deadline frees it
-            self.workers[slot] = Worker(slot, number, Phase.STARTING, now)
+            new = self.workers[slot] = Worker(slot, number, Phase.STARTING, now)
+            if self.chaining:
+                new.kill_at = now + self._start_timeout
             yield Start(slot, number)
 
     def _free_slot(self) -> int | None:
@@ -147,11 +205,15 @@ class Pool:
             return []
         worker.phase = Phase.SERVING
         worker.since = now
+        worker.kill_at = None
         self._not_before.pop(worker.number, None)
         actions: list[Action] = [Admit(slot)]
         for other in tuple(self.workers.values()):
             if other.number == worker.number and other.slot != slot and other.phase is Phase.SERVING:
                 actions.extend(self._dismiss(other, self.mercy, now))
+        if worker.number > self.wanted and not self.closing:  # it was started before fewer were wanted
+            actions.extend(self._dismiss(worker, self.mercy, now))
+        self._look_at_chain()
         return actions
 
     def asked(self, slot: int) -> None:
@@ -169,7 +231,66 @@ class Pool:
             wait = self._wait.get(worker.number, FIRST_WAIT)
             self._not_before[worker.number] = now + wait
             self._wait[worker.number] = min(wait * 2, LONGEST_WAIT)
+        if self.chaining and worker.phase is Phase.STARTING:
+            self._break_chain()
+        self._look_at_chain()
         return worker
+
+    # --- the code has changed --------------------------------------------------------------------------------------
+
+    def chain(self) -> None:
+        """Replace every worker that serves, one after the other; the first that fails to start ends it."""
+        self.chaining = True
+        self.chain_ended = None
+        for worker in self.serving:
+            worker.chained = True
+        self._look_at_chain()
+
+    def _break_chain(self) -> None:
+        for worker in self.workers.values():
+            worker.chained = False
+        self.chaining = False
+        self.chain_ended = Chain(broken=True)
+
+    def _look_at_chain(self) -> None:
+        if self.chaining and not any(worker.chained for worker in self.serving):
+            self.chaining = self.keep = False
+            self.chain_ended = Chain(broken=False)
+
+    # --- how many ------------------------------------------------------------------------------------------------
+
+    def sleep(self, now: float) -> list[Action]:
+        """Retire all workers until `wake`."""
+        return self.resize(0, now)
+
+    def wake(self) -> None:
+        """Somebody calls: as many workers as at the start."""
+        if self.asleep:
+            self.wanted = self._initial()
+            self._not_before.clear()
+
+    def resize(self, wanted: int, now: float) -> list[Action]:
+        """Keep `wanted` workers from now on, at most `size`; retire those beyond."""
+        self.wanted = min(max(wanted, 0), self.size)
+        surplus = [w for w in self.workers.values() if w.number > self.wanted and w.phase is Phase.SERVING]
+        actions = [action for worker in surplus for action in self._dismiss(worker, self.mercy, now)]
+        self._look_at_chain()
+        return actions
+
+    def judge(self, busy: int, now: float) -> list[Action]:
+        """With ``cheaper``: `busy` workers have no thread to spare. More are wanted if all are, fewer after a while."""
+        if self.cheaper is None or self.asleep or self.closing or len(self.serving) < self.wanted:
+            return []
+        if busy >= self.wanted:
+            self._calm = 0
+            return self.resize(self.wanted + self.cheaper.step, now)
+        self._calm = self._calm + 1 if busy < self.wanted - 1 and self.wanted > max(self.cheaper.least, 1) else 0
+        if self._calm < CALM:
+            return []
+        self._calm = 0
+        return self.resize(self.wanted - 1, now)
+
+    # --- the end -------------------------------------------------------------------------------------------------
 
     def close(self, mercy: float, now: float) -> list[Action]:
         """Retire all workers and start no more."""

@@ -94,7 +94,10 @@ class Heartbeat(Record):
 
 @dataclass(frozen=True, slots=True)
 class Stats(Record):
-    """Counters, sent when they changed. `pids` are the workers'; the rest adds up over the generation's life."""
+    """Counters, sent when they changed. `pids` are the workers'; the rest adds up over the generation's life.
+
+    `cheap`: it has no workers because nobody calls.
+    """
 
     NAME: ClassVar[str] = "stats"
     workers: int
@@ -102,6 +105,7 @@ class Stats(Record):
     pids: tuple[int, ...] = ()
     exceptions: int = 0
     respawns: int = 0
+    cheap: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +127,24 @@ class ReloadWanted(Record):
 
 @dataclass(frozen=True, slots=True)
 class Parking(Record):
-    """The generation leaves its listeners to the emperor; `wake` is the epoch second of the next cron job, 0: none."""
+    """The generation ends and leaves its listeners to the emperor.
+
+    `wake` is the epoch second of the next cron job, 0: none; `minute` the last cron minute served, 0: none.
+    """
 
     NAME: ClassVar[str] = "parking"
     wake: int = 0
+    minute: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Chained(Record):
+    """Answer to `ReloadWorkers`: all workers are new; or not, for `reason`. `edited`: not tried, the file differs."""
+
+    NAME: ClassVar[str] = "chained"
+    reason: str = ""
+    detail: str = ""
+    edited: bool = False
 
 
 # --- from the emperor --------------------------------------------------------------------------------------------
@@ -137,8 +155,11 @@ class Contract(Record):
     """First packet to a new child: all that it may know. Descriptors: the offers' in order, then the log if `log`.
 
     `version` is the manifest's (mtime_ns, inode, size, uid, gid). `offers` and `inodes` pair up as in `Listening`.
-    `own_log`: nobody else writes there, so it may become the vassal's user's. `environment` becomes the child's.
-    `inject` is `vassal.config.Inject.to_json`. `offers_uid` is the user whose processes held the offers (-1: none).
+    `purpose` is one of `emperor.states.Purpose`; ``unlink`` gets no listeners with its offers, only their names.
+    `on_demand` says where the address of a vassal on demand comes from: ``socket:PATH``, ``file:EXTENSION`` or
+    ``exec:COMMAND``; '' for none. `own_log`: nobody else writes there, so it may become the vassal's user's.
+    `environment` becomes the child's. `inject` is `vassal.config.Inject.to_json`. `offers_uid` is the user whose
+    processes held the offers (-1: none).
     """
 
     NAME: ClassVar[str] = "contract"
@@ -159,6 +180,7 @@ class Contract(Record):
     fork: bool = True
     offers_uid: int = -1
     own_log: bool = False
+    on_demand: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +213,13 @@ class ReloadWorkers(Record):
     """Replace worker by worker (the `chain` strategy)."""
 
     NAME: ClassVar[str] = "reload-workers"
+
+
+@dataclass(frozen=True, slots=True)
+class KeepWorkers(Record):
+    """A newer generation has failed: replace no worker by choice, since a lazy one would load what is broken."""
+
+    NAME: ClassVar[str] = "keep-workers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +294,7 @@ FROM_VASSAL: tuple[type[Record], ...] = (
     Released,
     ReloadWanted,
     Parking,
+    Chained,
 )
 FROM_EMPEROR: tuple[type[Record], ...] = (
     Contract,
@@ -272,6 +302,7 @@ FROM_EMPEROR: tuple[type[Record], ...] = (
     Release,
     Retire,
     ReloadWorkers,
+    KeepWorkers,
     ReopenLogs,
     Report,
 )

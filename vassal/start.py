@@ -13,15 +13,15 @@ import socket
 import sys
 import time
 import traceback
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NoReturn
 
-from vassal import handover, identity, interpreter, link, logs, net, ports
+from vassal import handover, identity, interpreter, link, logs, net, ondemand, ports
 from vassal.config import ConfigError, Inject, Settings, load_vassal
 from vassal.config.reader import default_reader
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 CONTRACT_PATIENCE = 30.0
 """Seconds to wait for the contract; the emperor sends it right after the spawn."""
@@ -38,6 +38,32 @@ class StartError(Exception):
         self.detail = detail
 
 
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The files that were read, and a checksum over them; no files: nobody has looked."""
+
+    paths: tuple[str, ...]
+    sum: int
+
+    @classmethod
+    def of(cls, paths: Sequence[str], read: Callable[[str], bytes]) -> Files:
+        """Return `paths` with their checksum; nothing where one cannot be read."""
+        import zlib  # noqa: PLC0415 (most vassals never ask)
+
+        total = 0
+        for path in paths:
+            try:
+                content = read(path)
+            except OSError:
+                return cls((), 0)
+            total = zlib.crc32(b"%d:" % len(content) + content, total)
+        return cls(tuple(paths), total)
+
+    def unedited(self) -> bool:
+        """Whether all of them are there and have the same content. Read with the rights of whoever asks."""
+        return bool(self.paths) and Files.of(self.paths, default_reader) == self
+
+
 class Start:
     """One start. `end` is None for a vassal by hand."""
 
@@ -46,6 +72,8 @@ class Start:
         self._contract = contract
         self._offers = offers
         self._base = os.path.dirname(contract.source) or "/"
+        self._on_demand = False
+        self._read_files = Files((), 0)
 
     def run(self) -> int:
         """Start and serve; return the exit status."""
@@ -54,13 +82,26 @@ class Start:
         self._post(link.Hello(link.PROTOCOL))
         try:
             settings, chosen, bound = self._prepare()
+            if self._parks(settings) and self._end is not None:
+                return self._park(self._end, settings, bound)
             if chosen.execute:
                 self._execute(settings, chosen, bound)
-            return finish(self._end, contract, settings, chosen, bound)
+            return finish(self._end, contract, settings, chosen, bound, self._read_files)
         except StartError as error:
             return fail(self._end, error)
         except interpreter.InterpreterError as error:
             return fail(self._end, StartError("interpreter", str(error)))
+
+    def _parks(self, settings: Settings) -> bool:
+        """Whether this start ends here: it is only to look, and the vassal sleeps until somebody calls."""
+        return self._contract.purpose == "inspect" and (self._on_demand or (settings.die_on_idle and settings.idle > 0))
+
+    @staticmethod
+    def _park(end: link.End, settings: Settings, bound: ports.Ports) -> int:
+        try:
+            return ondemand.park(end, settings, bound)
+        except net.AddressError as error:
+            raise StartError("bind", str(error)) from None
 
     def _prepare(self) -> tuple[Settings, interpreter.Interpreter, ports.Ports]:
         try:
@@ -69,7 +110,7 @@ class Start:
             raise StartError("identity", str(error)) from None
         except ConfigError as error:
             raise StartError("config", str(error)) from None
-        except logs.LogError as error:
+        except (logs.LogError, ondemand.OnDemandError) as error:
             raise StartError("config", str(error)) from None
         except ports.CollisionError as error:
             raise StartError("collision", str(error)) from None
@@ -82,9 +123,12 @@ class Start:
 
     def _steps(self) -> tuple[Settings, interpreter.Interpreter, ports.Ports]:
         verdict = self._judge()
+        address = ondemand.ask_command(self._contract)
         if verdict.at_once:
             self._become(self._tenant())
         settings = self._read(verdict)
+        address = address or ondemand.ask_file(self._contract, self._reader(verdict))
+        self._on_demand = bool(address)
         if verdict.own:
             who = self._account(settings)
         else:
@@ -94,6 +138,8 @@ class Start:
         uid = who.uid if who is not None else os.geteuid()
         self._post(self._facts(settings, uid))
         directory = os.path.join(self._base, settings.chdir or "")
+        if address:
+            settings = ondemand.with_address(settings, address, directory)
         bound = ports.Ports(settings, directory, self._offers_for(uid))
         os.umask(settings.umask if settings.umask is not None else 0o022)
         if verdict.own:
@@ -178,7 +224,7 @@ class Start:
                 name=contract.name,
                 environ=os.environ,
                 inject=Inject.from_json(contract.inject),
-                read=identity.read_as_root if verdict.own else default_reader,
+                read=self._reader(verdict),
             )
         except OSError as error:
             raise StartError("identity", f"cannot enter {self._base}: {error.strerror}") from None
@@ -188,15 +234,21 @@ class Start:
             place = f"{note.file}:{note.line}" if note.line else note.file
             logs.say(f"{place}: {note.level}: {note.message}")
         self._files = loaded.files
+        if loaded.settings.lazy_apps or loaded.settings.cheap or loaded.settings.reload_strategy == "chain":
+            self._read_files = Files.of(loaded.files, self._reader(verdict))
         # A touched include file reloads the vassals that read it: each watches its own, with its own rights.
         return replace(loaded.settings, touch_reload=(*loaded.settings.touch_reload, *loaded.files[1:]))
+
+    @staticmethod
+    def _reader(verdict: identity.Verdict) -> Callable[[str], bytes]:
+        return identity.read_as_root if verdict.own else default_reader
 
     def _facts(self, settings: Settings, uid: int) -> link.Facts:
         return link.facts(uid, settings.start_timeout, settings.reload_strategy or "", self._files)
 
     def _offers_for(self, uid: int) -> list[ports.Offer]:
         """Another user's listeners are not adopted: the former tenant may hold copies of them."""
-        if self._end is None or self._contract.offers_uid == uid:
+        if self._end is None or self._contract.offers_uid in (uid, -1):
             return self._offers
         for offer in self._offers:
             offer.sock.close()
@@ -225,6 +277,7 @@ class Start:
                 origins=handover.origins(),
                 tag=sys.implementation.cache_tag or "",
                 log=logs.file(),
+                files=(self._read_files.paths, self._read_files.sum),
             ),
         )
 
@@ -261,7 +314,10 @@ def serve(sock: socket.socket) -> int:
         except (link.LinkClosed, link.LinkError):
             return FAILED
     contract, fds = message
-    if not isinstance(contract, link.Contract) or len(fds) != len(contract.offers) + contract.log:
+    if not isinstance(contract, link.Contract):
+        return FAILED
+    unlinks = contract.purpose == "unlink"
+    if len(fds) != (0 if unlinks else len(contract.offers)) + contract.log:
         return FAILED
     null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
     os.dup2(null, 0)
@@ -271,6 +327,9 @@ def serve(sock: socket.socket) -> int:
     os.environ.clear()
     os.environ.update(contract.environment)
     time.tzset()
+    if unlinks:
+        logs.introduce(contract.name)
+        return ondemand.unlink(contract)
     offers = [
         ports.Offer(key, inode, socket.socket(fileno=fd))
         for key, inode, fd in zip(contract.offers, contract.inodes, fds, strict=False)
@@ -278,12 +337,13 @@ def serve(sock: socket.socket) -> int:
     return Start(end, contract, offers).run()
 
 
-def finish(
+def finish(  # noqa: PLR0913, PLR0917 (what an exec hands over)
     end: link.End | None,
     contract: link.Contract,
     settings: Settings,
     chosen: interpreter.Interpreter,
     bound: ports.Ports,
+    files: Files,
 ) -> int:
     """Turn this process into the app's interpreter and run its master; return the exit status."""
     base = os.path.dirname(contract.source) or "/"
@@ -317,6 +377,7 @@ def finish(
         loyalty=float(settings.loyalty),
         directory=base,
         source=contract.source,
+        unedited=files.unedited,
         restart=None if end is not None else lambda: alone(contract, bound, first),
     )
     return Master(generation).run()
@@ -363,7 +424,7 @@ def resume(descriptor: int) -> int:
     bound = ports.Ports(given.settings, directory, [])
     for port, (inode, fd), fresh in zip(bound.ports, given.sockets, given.fresh, strict=True):
         port.inode, port.sock, port.fresh = inode, _socket(fd), fresh
-    return finish(end, contract, given.settings, given.chosen, bound)
+    return finish(end, contract, given.settings, given.chosen, bound, Files(*given.files))
 
 
 def _socket(descriptor: int) -> socket.socket:

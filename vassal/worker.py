@@ -23,6 +23,7 @@ from vassal.harakiri import Harakiri, prepare
 from vassal.heads import BadResponse, Stamp
 from vassal.loader import Apps, LoadError, load_apps
 from vassal.loop import Limits, Loop, Port
+from vassal.net import Listener
 from vassal.protocol.http import HttpProtocol, check_httptools
 from vassal.protocol.proxy import unwrap
 from vassal.protocol.uwsgi import UwsgiProtocol
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from vassal.config.settings import Settings
     from vassal.connection import Connection
     from vassal.crew import Member
-    from vassal.net import Listener
     from vassal.protocol import Talk
     from vassal.scoreboard import Scoreboard
 
@@ -67,6 +67,7 @@ class WorkerPlan:
         channel: the worker's end, ``AF_UNIX`` ``SOCK_SEQPACKET``.
         scoreboard: shared with the master.
         apps: loaded by the master already, or None: load them here.
+        probe: a connection of the master's, on which it asks before anybody else may (``ready-check``).
     """
 
     number: int
@@ -77,6 +78,7 @@ class WorkerPlan:
     channel: socket.socket
     scoreboard: Scoreboard
     apps: Apps | None
+    probe: socket.socket | None = None
 
 
 def run(plan: WorkerPlan) -> int:
@@ -99,6 +101,7 @@ class _Worker:
         self._asked = False
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._loop: Loop
+        self._probe_port: Port
         self._harakiri: Harakiri | None = None
 
     def run(self) -> int:
@@ -112,6 +115,8 @@ class _Worker:
         own.times[scoreboard.STARTED] = monotonic()
         apps = plan.apps if plan.apps is not None else load_apps(self.settings)
         self._build(apps)
+        if plan.probe is not None:
+            self._loop.take_in(self._probe_port)
         channel.send(plan.channel, Loaded())
         self._loop.crew.run()
         return EXIT_RETIRED
@@ -200,6 +205,8 @@ class _Worker:
         gateway.log_gone = not settings.ignore_write_errors
         gateway.harakiri = settings.harakiri > 0
         loop.ports = [self._port(listener, trust) for listener in plan.listeners]
+        if plan.probe is not None:
+            self._probe_port = self._port(Listener(plan.probe, "http", "ready-check"), trust)
         loop.on_done = self._done
         self._arrange_end(loop, gateway)
         loop.listen_to(plan.channel.fileno(), self._on_channel)

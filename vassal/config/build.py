@@ -127,7 +127,7 @@ class Build:
     def _keep(self, entry: Entry, row: Option, value: Any) -> None:
         self.taken.append((row, entry, value))
         if row.protocol == "choice":
-            self._protocol = str(value)
+            self._protocol = self.values["protocol"] = str(value)
             return
         if row.protocol:
             self._sockets.append((entry, row.protocol))

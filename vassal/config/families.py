@@ -241,7 +241,7 @@ ACCEPTED: tuple[Row, ...] = (
     ("enable-threads no-threads-wait", "threads are always enabled", ""),
     ("single-interpreter", "there is one interpreter in a process", ""),
     (
-        "thunder-lock thunder-lock-watchdog lock-engine locks ftok persistent-ipcsem use-abort",
+        "cheaper-algo thunder-lock thunder-lock-watchdog lock-engine locks ftok persistent-ipcsem use-abort",
         "workers do not contend for a lock: none is needed",
         "",
     ),

@@ -67,7 +67,6 @@ class Settings:
     cheaper_initial: int = 0
     cheaper_step: int = 1
     cheaper_overload: int = 3
-    cheaper_algo: str | None = None
     fork_server: bool | None = None
     uid: str | None = None
     gid: str | None = None
@@ -107,6 +106,7 @@ class Settings:
     evil_reload_on_rss: int = 0
     # --- sockets and protocols
     sockets: tuple[SocketSpec, ...] = ()
+    protocol: str = "uwsgi"
     listen: int = 100
     chmod_socket: int | None = None
     chown_socket: str | None = None

@@ -3,10 +3,12 @@
 from emperor import lifecycle, states
 from emperor.kinds import Kind, classify
 from emperor.manifest import Manifest
-from emperor.states import Alarm, Limits, Phase, State
+from emperor.states import Alarm, Limits, Phase, Purpose, State
 from vassal import link
 
 LIMITS = Limits(throttle_ms=1000, max_throttle_ms=180_000, mercy=60, start_timeout=60, required_heartbeat=30)
+ON_DEMAND = Limits(required_heartbeat=30, on_demand="bound")
+ASKED = Limits(required_heartbeat=30, on_demand="asked", root=True)
 QUIET = (states.Say,)
 
 
@@ -17,7 +19,9 @@ def manifest(version=1, problem=None):
 class Life:
     """One vassal, a clock, and what was done. Every step is checked against the rules that always hold."""
 
-    def __init__(self, born=None, limits=LIMITS):
+    def __init__(self, born=None, limits=LIMITS, crowd=1, sorts=()):
+        self.crowd = crowd  # generations leaving at once, at most, where all histories are replayed
+        self.sorts = sorts  # of rarer events that these histories have
         self.now = 1000.0
         self.queued = False
         self.spawned = 0
@@ -45,11 +49,14 @@ class Life:
         if isinstance(action, states.Enqueue):
             assert not self.queued
             self.queued = True
+            assert action.last is (self.vassal.state is State.PARKED and not self.vassal.called)
         elif isinstance(action, states.Dequeue):
             self.queued = False
         elif isinstance(action, states.Spawn):
             self.spawned += 1
             assert action.gen == self.spawned
+            if action.purpose is not Purpose.UNLINK:
+                assert action.purpose is self.vassal.coming.purpose
         elif isinstance(action, states.Kill):
             self.owners.discard(action.gen)
         elif isinstance(action, states.Send):
@@ -63,12 +70,14 @@ class Life:
         coming, serving = v.coming is not None, v.serving is not None
         stuck = not all(one.clear for one in v.leaving.values())
         retry = (Alarm.RETRY, 0) in v.alarms
+        inspects = coming and v.coming.purpose is not Purpose.SERVE
         assert {
+            State.PARKED: not (serving or retry) and not (coming and v.queued) and (not coming or inspects),
             State.WAITING: v.queued and not coming and not serving,
             State.STARTING: coming and not serving and not v.queued,
             State.RUNNING: serving and not coming and not v.queued,
             State.RELOADING: serving
-            and (coming or v.queued or stuck or retry)
+            and (coming or v.queued or stuck or retry or v.chaining)
             and [coming, v.queued, retry].count(True) <= 1,
             State.STOPPING: not (serving or coming or v.queued) and v.leaving and (v.gone or v.held or stuck),
             State.BACKOFF: not (serving or coming or v.queued),
@@ -77,9 +86,15 @@ class Life:
         }[v.state], v
         # Everything that waits has a deadline, and nothing else has one.
         assert retry is (v.state in (State.BACKOFF, State.BROKEN)) or v.state is State.RELOADING
-        assert (v.coming is not None and (Alarm.SUPERSEDED, v.coming.number) in v.alarms) is v.again
+        assert (coming and (Alarm.SUPERSEDED, v.coming.number) in v.alarms) is v.again
+        assert not v.again or coming
+        assert not v.chaining or (serving and (Alarm.CHAIN, v.serving.number) in v.alarms)
         if coming:
-            assert ((Alarm.START, v.coming.number) in v.alarms) is serving
+            parked = v.state is State.PARKED and v.coming.purpose is Purpose.INSPECT
+            assert ((Alarm.START, v.coming.number) in v.alarms) is (serving or parked)
+            assert v.coming.purpose is not Purpose.JOBS or v.state is State.PARKED
+        assert v.state is State.PARKED or not (v.jobs or (Alarm.WAKE, 0) in v.alarms)
+        assert not v.listens or v.sleepy
         for number, one in v.leaving.items():
             assert ((Alarm.MERCY, number) in v.alarms) or (one.phase is Phase.KILLED and one.clear)
         known = {0, *v.leaving} | {one.number for one in (v.coming, v.serving) if one}
@@ -92,7 +107,7 @@ class Life:
     def feed(self, *events, dice=0.0):
         for event in events:
             before = self.vassal
-            if isinstance(event, states.Released | states.Exited):
+            if isinstance(event, states.Released | states.Exited | states.Parking):
                 self.owners.discard(event.gen)
             if isinstance(event, states.Slot):
                 # The throttle took it from the queue to give it a place.
@@ -108,7 +123,7 @@ class Life:
         old = before.serving
         if old is None or (self.vassal and self.vassal.serving and self.vassal.serving.number == old.number):
             return
-        if kind in (Kind.READY, Kind.SERVING_EXITED, Kind.STOP, Kind.VANISHED):
+        if kind in (Kind.READY, Kind.SERVING_EXITED, Kind.SERVING_PARKING, Kind.STOP, Kind.VANISHED):
             return
         collides = kind is Kind.COMING_FAILED and event.stage == "collision"
         asked = before.strategy or old.strategy
@@ -142,9 +157,15 @@ class Life:
         return [(one.gen, one.record) for one in self.did(states.Send)]
 
 
-def running(**how):
-    life = Life()
+def running(limits=LIMITS, **how):
+    life = Life(limits=limits)
     return life.up(**how)
+
+
+def parked(wake=None, limits=ON_DEMAND):
+    """A vassal on demand that has been looked at."""
+    life = Life(limits=limits).feed(states.Slot())
+    return life.feed(states.Parking(life.vassal.coming.number, wake), states.Exited(life.spawned, "exited"))
 
 
 def reloading(version=2, **how):

@@ -6,9 +6,9 @@ import pytest
 
 from emperor import states, turn
 from emperor.kinds import Kind
-from emperor.states import Alarm, Phase, State
+from emperor.states import Alarm, Limits, Phase, Purpose, State
 from emperor.throttle import backoff
-from tests.unit.emperor.life import LIMITS, Life, manifest, reloading, running
+from tests.unit.emperor.life import ASKED, LIMITS, ON_DEMAND, Life, manifest, parked, reloading, running
 from vassal import link
 
 
@@ -77,7 +77,7 @@ def test_a_failed_reload_rolls_back(event):
     life = reloading().feed(event)
     assert life.state is State.RUNNING
     assert life.vassal.serving.number == 1
-    assert life.sent() == []
+    assert life.sent() == [(1, link.KeepWorkers())]
     assert [one.ok for one in life.did(states.Outcome)] == [False]
     assert life.did(states.Outcome)[0].gen == 2
     assert life.vassal.failure.reason in life.did(states.Outcome)[0].text
@@ -309,7 +309,21 @@ def test_a_deleted_vassal_ends_and_is_forgotten():
     assert [one.ok for one in life.did(states.Outcome)] == [False]
     life.feed(states.Exited(2, "was killed"))
     assert life.state is State.STOPPING
+    life.feed(states.Released(1))
     assert life.feed(states.Exited(1, "exited")).vassal is None
+
+
+def test_what_a_dead_generation_left_is_unlinked_by_a_child_of_its_own():
+    for root in (False, True):
+        life = running(limits=Limits(root=root)).feed(states.Vanished(), states.Exited(1, "was killed"))
+        assert life.did(states.Spawn) == [states.Spawn(2, manifest(), Purpose.UNLINK)]
+        assert life.state is State.STOPPING
+        assert life.feed(states.Exited(2, "exited")).vassal is None
+    life = running(limits=Limits(root=True)).feed(states.Vanished(), states.Released(1), states.Exited(1, "exited"))
+    assert life.did(states.Spawn), "root may have bound what its user cannot unlink"
+    life.wait(turn.TIDY_PATIENCE)
+    assert life.did(states.Kill) == [states.Kill(2)]
+    assert life.feed(states.Exited(2, "was killed")).vassal is None
 
 
 def test_without_processes_a_deleted_vassal_is_forgotten_at_once():
@@ -317,13 +331,15 @@ def test_without_processes_a_deleted_vassal_is_forgotten_at_once():
     assert not Life(manifest(1, "it is a FIFO")).feed(states.Vanished()).queued
     failed = Life().feed(states.Slot(), states.Failed(1, "load", "why"), states.Exited(1, "exited"))
     assert failed.feed(states.Vanished()).vassal is None
-    assert running().feed(states.Stop(), states.Exited(1, "exited"), states.Vanished()).vassal is None
+    life = running().feed(states.Stop(), states.Released(1), states.Exited(1, "exited"))
+    assert life.feed(states.Vanished()).vassal is None
 
 
 def test_a_deleted_vassal_that_does_not_end_is_killed():
     life = running(mercy=9).feed(states.Vanished()).wait(9 + turn.GRACE)
     assert life.did(states.Kill) == [states.Kill(1)]
-    assert life.feed(states.Exited(1, "was killed")).vassal is None
+    life.feed(states.Exited(1, "was killed"), states.Exited(2, "exited"))
+    assert life.vassal is None
 
 
 def test_mercy_that_a_vassal_claims_is_bounded():
@@ -361,7 +377,7 @@ def test_with_nobody_serving_the_newest_that_leaves_unlinks_the_sockets():
 def test_stop_holds_through_touches_until_start():
     life = running().feed(states.Stop())
     assert life.sent() == [(1, link.Retire(60, final=True))]
-    life.feed(states.Touched(manifest(2)), states.Exited(1, "exited"))
+    life.feed(states.Touched(manifest(2)), states.Released(1), states.Exited(1, "exited"))
     assert life.state is State.STOPPED
     life.feed(states.Touched(manifest(3)), states.Forgive()).wait(10_000)
     assert life.state is State.STOPPED
@@ -450,3 +466,192 @@ def test_a_generation_that_speaks_out_of_turn_changes_nothing(make, number):
             before = life.vassal
             life.feed(words)
             assert (life.vassal, life.actions) == (before, [])
+
+
+# --- sleep -------------------------------------------------------------------------------------------------------
+
+
+def test_on_demand_it_is_parked_from_the_start_and_looked_at_last():
+    life = Life(limits=ON_DEMAND)
+    assert life.state is State.PARKED
+    assert life.vassal.listens
+    assert life.did(states.Enqueue) == [states.Enqueue(last=True)]
+    life.feed(states.Slot())
+    assert life.did(states.Spawn) == [states.Spawn(1, manifest(), Purpose.INSPECT)]
+    life.feed(states.Parking(1, 60.0))
+    assert life.did(states.Commit) == [states.Commit(1)]
+    assert life.vassal.wake_at == life.now + 60
+    assert life.feed(states.Exited(1, "exited")).state is State.PARKED
+
+
+def test_whether_it_is_on_demand_its_first_start_finds_out():
+    life = Life(limits=ASKED).feed(states.Slot())
+    assert life.did(states.Spawn) == [states.Spawn(1, manifest(), Purpose.INSPECT)]
+    assert life.state is State.STARTING
+    assert life.feed(states.Parking(1)).state is State.PARKED
+    life = Life(limits=ASKED).feed(states.Slot(), states.Ready(1, 60))
+    assert life.state is State.RUNNING
+    assert not life.vassal.sleepy
+    life.feed(states.Loyal(1)).wait(5).feed(states.Exited(1, "was killed"), states.Slot())
+    assert life.did(states.Spawn) == [states.Spawn(2, manifest(), Purpose.SERVE)]
+
+
+def test_a_caller_wakes_it_and_nobody_listens_meanwhile():
+    life = parked().feed(states.Called())
+    assert life.state is State.WAITING
+    assert not life.vassal.listens
+    life.feed(states.Slot())
+    assert life.did(states.Spawn) == [states.Spawn(2, manifest(), Purpose.SERVE)]
+    assert life.feed(states.Ready(2, 60)).state is State.RUNNING
+
+
+def test_a_caller_does_not_wait_in_the_queue_of_those_that_sleep():
+    life = Life(limits=ON_DEMAND).feed(states.Called())
+    assert life.did(states.Enqueue) == [states.Enqueue(last=False)]
+    assert life.feed(states.Slot()).did(states.Spawn) == [states.Spawn(1, manifest(), Purpose.SERVE)]
+
+
+def test_a_caller_during_the_look_is_served_right_after_it():
+    life = Life(limits=ON_DEMAND).feed(states.Slot(), states.Called())
+    assert not life.vassal.listens
+    assert life.feed(states.Parking(1)).state is State.WAITING
+    assert life.feed(states.Slot()).did(states.Spawn) == [states.Spawn(2, manifest(), Purpose.SERVE)]
+
+
+def test_a_wake_that_fails_backs_off_and_does_not_listen():
+    life = parked()
+    waits = []
+    for _ in range(3):
+        number = life.vassal.next_number
+        life.feed(states.Called(), states.Slot(), states.Exited(number, "was killed"))
+        assert life.state is State.BACKOFF
+        assert not life.vassal.listens
+        waits.append(life.vassal.next_retry - life.now)
+        life.wait(waits[-1]).feed(states.Slot(), states.Parking(life.vassal.next_number - 1 + 1))
+        if life.vassal.coming:
+            life.feed(states.Parking(life.vassal.coming.number))
+        assert life.state is State.PARKED
+        life.feed(*[states.Exited(number, "exited") for number in life.vassal.leaving])
+    assert waits == [1.0, 2.0, 4.0], "looking at it does not make up for failures"
+
+
+def test_idle_it_parks_and_its_end_is_no_crash():
+    life = running().wait(10).feed(states.Parking(1, None, 77))
+    assert life.state is State.PARKED
+    assert life.vassal.minute == 77
+    assert life.vassal.failure is None
+    life.feed(states.Called(), states.Slot())
+    assert life.did(states.Spawn) == [states.Spawn(2, manifest(), Purpose.SERVE)], "whoever leaves is in nobody's way"
+    life.feed(states.Ready(2, 60))
+    assert (2, link.Activate(77, ())) in life.sent()
+
+
+def test_parking_at_once_is_a_failed_start():
+    life = running().feed(states.Parking(1))
+    assert life.state is State.BACKOFF
+    assert life.vassal.failures == 1
+
+
+def test_touched_while_parked_it_is_looked_at_and_sleeps_on():
+    life = parked(60.0).feed(states.Touched(manifest(2)))
+    assert life.state is State.PARKED
+    life.feed(states.Slot())
+    assert life.did(states.Spawn) == [states.Spawn(2, manifest(2), Purpose.INSPECT)]
+    life.feed(states.Parking(2))
+    assert life.state is State.PARKED
+    assert life.vassal.wake_at is None
+    assert life.did(states.Outcome) == [states.Outcome(2, ok=True, text="parked: the next connection starts it")]
+
+
+def test_a_broken_file_of_a_parked_vassal_is_told_at_once():
+    life = parked().feed(states.Touched(manifest(2)), states.Slot(), states.Failed(2, "config", "no such option"))
+    assert life.state is State.BROKEN
+    assert life.did(states.ShutListeners)
+    life.feed(states.Exited(2, "exited"), states.Touched(manifest(3)), states.Slot())
+    assert life.did(states.Spawn) == [states.Spawn(3, manifest(3), Purpose.INSPECT)]
+
+
+def test_a_look_that_hangs_ends():
+    life = parked().feed(states.Touched(manifest(2)), states.Slot()).wait(ON_DEMAND.start_timeout)
+    assert life.did(states.Kill) == [states.Kill(2)]
+    assert life.state is State.BROKEN
+
+
+def test_cron_of_a_parked_vassal_runs_without_an_app():
+    life = parked(60.0).wait(60)
+    assert life.did(states.Enqueue) == [states.Enqueue(last=True)]
+    life.feed(states.Slot())
+    assert life.did(states.Spawn) == [states.Spawn(2, manifest(), Purpose.JOBS)]
+    assert life.sent() == [(2, link.Activate())]
+    assert life.state is State.PARKED
+    assert life.vassal.listens
+    life.feed(states.Parking(2, 60.0, 5), states.Exited(2, "exited"))
+    assert life.wait(60).feed(states.Slot()).sent() == [(3, link.Activate(5))]
+
+
+def test_a_caller_does_not_wait_for_cron_and_no_job_runs_twice():
+    life = parked(60.0).wait(60).feed(states.Slot(), states.Called())
+    assert life.sent() == [(2, link.Release())]
+    assert life.state is State.WAITING
+    life.feed(states.Slot(), states.Ready(3, 60))
+    assert life.sent() == []
+    life.feed(states.Released(2, 8, ("backup",)))
+    assert (3, link.Activate(8, ("backup",))) in life.sent()
+
+
+def test_cron_that_cannot_run_is_tried_again_and_the_vassal_sleeps_on():
+    life = parked(60.0).wait(60).feed(states.Slot(), states.Failed(2, "config", "why"), states.Exited(2, "exited"))
+    assert life.state is State.PARKED
+    assert life.vassal.wake_at == life.now + turn.JOBS_RETRY
+
+
+def test_a_parked_vassal_that_is_deleted_leaves_nothing():
+    life = parked().feed(states.Vanished())
+    assert life.did(states.ShutListeners)
+    assert life.did(states.Spawn) == [states.Spawn(2, manifest(), Purpose.UNLINK)]
+    assert life.feed(states.Exited(2, "exited")).vassal is None
+
+
+# --- chain -------------------------------------------------------------------------------------------------------
+
+
+def test_chain_replaces_the_workers_of_the_same_generation():
+    life = running(strategy="chain").feed(states.Touched(manifest(2)))
+    assert life.state is State.RELOADING
+    assert life.sent() == [(1, link.ReloadWorkers())]
+    life.feed(states.Chained(1))
+    assert life.state is State.RUNNING
+    assert life.did(states.Outcome) == [states.Outcome(None, ok=True, text="generation 1 has replaced its workers")]
+    assert life.spawned == 1
+
+
+def test_a_chain_that_breaks_keeps_the_old_workers_and_says_why():
+    life = running(strategy="chain").feed(states.Touched(manifest(2)), states.Chained(1, "no module named x", "trace"))
+    assert life.state is State.RUNNING
+    assert life.vassal.failure.reason == "no module named x"
+    assert [one.ok for one in life.did(states.Outcome)] == [False]
+
+
+def test_an_edited_file_under_chain_gets_a_new_generation():
+    life = running(strategy="chain").feed(states.Touched(manifest(2)), states.Chained(1, edited=True))
+    assert life.state is State.RELOADING
+    assert life.up(strategy="chain").vassal.serving.number == 2
+
+
+def test_touched_during_a_chain_it_is_done_once_more():
+    life = running(strategy="chain").feed(*[states.Touched(manifest(version)) for version in (2, 3, 4)])
+    life.feed(states.Chained(1))
+    assert life.sent() == [(1, link.ReloadWorkers())]
+    life.feed(states.Chained(1))
+    assert life.state is State.RUNNING
+
+
+def test_a_chain_that_never_ends_is_given_up():
+    life = running(strategy="chain").feed(states.Touched(manifest(2))).wait(turn.CHAIN_PATIENCE)
+    assert life.state is State.RUNNING
+    assert [one.ok for one in life.did(states.Outcome)] == [False]
+
+
+def test_mercy_ends_where_the_emperors_patience_with_cursed_vassals_does():
+    life = running(limits=Limits(curse_tolerance=5), mercy=60).feed(states.Stop())
+    assert life.sent() == [(1, link.Retire(5, final=True))]

@@ -12,12 +12,11 @@ from hypothesis import strategies as st
 
 from emperor import lifecycle, states, turn
 from emperor.kinds import Kind
-from emperor.states import Alarm, Phase, State
-from tests.unit.emperor.life import Life, manifest
+from emperor.states import Alarm, Phase, Purpose, State
+from tests.unit.emperor.life import ASKED, LIMITS, ON_DEMAND, Life, manifest
 from vassal import link
 
 DOC = Path(__file__).parents[3] / "docs" / "lifecycle.md"
-CROWD = 2  # generations leaving at once, at most, where all histories are replayed
 
 
 # --- the table ---------------------------------------------------------------------------------------------------
@@ -52,10 +51,20 @@ def likeness(life):
     v = life.vassal
 
     def role(one):
-        return one and (one.loyal, one.loyal and proved(life), one.strategy == "drain")
+        return one and (one.loyal, one.loyal and proved(life), one.strategy == "drain", one.purpose)
 
     leaving = tuple((one.phase, one.final, one.clear, min(one.owed, 1)) for _, one in sorted(v.leaving.items()))
-    flags = (v.again, v.held, v.gone, v.queued, v.strategy == "drain", v.shut, v.active, v.manifest.problem is None)
+    flags = (
+        v.again,
+        v.held,
+        v.gone,
+        v.queued,
+        v.strategy in ("drain", "chain") and v.strategy,
+        v.shut,
+        v.active,
+        v.manifest.problem is None,
+    )
+    flags += (life.crowd, life.sorts, v.sleepy, v.called, v.jobs, v.chaining, v.tidy, v.limits.on_demand)
     alarms = tuple(kind for _, kind in sorted((at, kind) for (kind, _), at in v.alarms.items()))
     return v.state, role(v.serving), role(v.coming), leaving, flags, alarms
 
@@ -69,15 +78,25 @@ def branches(life):
     v = life.vassal
     version = v.manifest.version[0] + 1
     yield from (states.Touched(manifest(version)), states.Touched(manifest(version, "a FIFO")), states.Vanished())
-    yield from (states.Reload(None), states.Reload("drain"), states.Start(), states.Stop(), states.Forgive())
-    yield from (states.Slot(), states.Loyal(0))
+    yield from (states.Reload(None), states.Start(), states.Stop(), states.Forgive())
+    if "drain" in life.sorts:
+        yield states.Reload("drain")
+    yield from (states.Slot(), states.Loyal(0), states.Called())
+    if "chain" in life.sorts and v.serving:
+        yield states.Reload("chain")
     if v.coming:
         number = v.coming.number
-        yield from (states.Facts(number, 7, "drain"), states.Ready(number, 10), states.Exited(number, "exited"))
+        yield from (states.Facts(number, 7, life.sorts[0]), states.Ready(number, 10), states.Exited(number, "exited"))
         yield from (states.Failed(number, stage, "why") for stage in ("load", "bind", "collision", "spawn"))
+        if "park" in life.sorts:
+            yield from (states.Parking(number, 60.0, 7), states.Parking(number))
     if v.serving:
         number = v.serving.number
         yield from (states.Loyal(number), states.Heartbeat(number), states.Exited(number, "exited"))
+        if "park" in life.sorts:
+            yield states.Parking(number, 60.0, 7)
+        if v.chaining:
+            yield from (states.Chained(number), states.Chained(number, edited=True), states.Chained(number, "why"))
     for number in v.leaving:
         yield from (states.Released(number, 3, ("job",)), states.Exited(number, "exited"))
 
@@ -90,9 +109,15 @@ def fork(life):
 
 @functools.cache
 def explored():
-    """Every vassal that can be reached with at most `CROWD` generations leaving: one for each likeness."""
+    """Every vassal that can be reached with at most `Life.crowd` generations leaving: one for each likeness."""
     found = {}
-    frontier = [Life(), Life(manifest(1, "a FIFO"))]
+    frontier = [
+        Life(crowd=2, sorts=("overlap",)),
+        Life(sorts=("drain",)),
+        Life(manifest(1, "a FIFO"), sorts=("drain",)),
+    ]
+    frontier += [Life(limits=limits, sorts=("drain", "park")) for limits in (ON_DEMAND, ASKED)]
+    frontier.append(Life(sorts=("chain",)))
     everyone = list(frontier)
     while frontier:
         life = frontier.pop()
@@ -103,7 +128,7 @@ def explored():
             twins.append(fork(life).wait(turn.PROOF))
         everyone += twins
         for twin in twins:
-            if twin.vassal is None or len(twin.vassal.leaving) > CROWD:
+            if twin.vassal is None or len(twin.vassal.leaving) > life.crowd:
                 continue
             if found.setdefault(likeness(twin), twin) is twin:
                 frontier.append(twin)
@@ -140,6 +165,8 @@ def alphabet(life):
         states.Start(),
         states.Stop(),
         states.Forgive(),
+        states.Reload("chain"),
+        states.Called(),
         *[states.Slot()] * 6,
         *(states.Due(alarm, number) for alarm in Alarm for number in numbers),
     ]
@@ -151,6 +178,8 @@ def alphabet(life):
         events += [states.Ready(number, 10)] * 8
         events += [states.Loyal(number), states.Heartbeat(number)] * 2
         events += [states.Released(number, 3, ("job",))] * 4
+        events += [states.Parking(number, 60.0, 3), states.Parking(number), states.Parking(number, -1.0)]
+        events += [states.Chained(number), states.Chained(number, "why"), states.Chained(number, edited=True)]
         events += [states.Exited(number, "exited")] * 5
     return events
 
@@ -174,8 +203,12 @@ def settle(life):
             return
         if v.queued:
             life.feed(states.Slot())
+        elif v.coming and v.coming.purpose is Purpose.JOBS:
+            life.feed(states.Parking(v.coming.number))
         elif v.coming:
             life.feed(states.Ready(v.coming.number, 10))
+        elif v.chaining:
+            life.feed(states.Chained(v.serving.number))
         elif v.leaving:
             number = min(v.leaving)
             if v.leaving[number].phase is Phase.RELEASING:
@@ -199,7 +232,11 @@ def check_the_end(life):
     elif wish.held:
         assert end.state is State.STOPPED
     elif wish.manifest.problem is not None:
-        assert end.state in (State.BROKEN, State.RUNNING)
+        assert end.state in (State.BROKEN, State.RUNNING, State.PARKED)
+    elif end.state is State.PARKED:
+        assert end.sleepy
+        settle(life.feed(states.Called()))
+        assert life.state is State.RUNNING
     else:
         assert end.state is State.RUNNING
         assert end.active
@@ -213,10 +250,10 @@ def check_the_end(life):
 
 
 @settings(deadline=None)
-@given(st.lists(st.integers(0, 10**6), max_size=60), st.booleans())
-def test_any_history_keeps_the_rules_and_ends_where_the_last_wish_says(choices, problem):
+@given(st.lists(st.integers(0, 10**6), max_size=60), st.booleans(), st.sampled_from((LIMITS, ON_DEMAND, ASKED)))
+def test_any_history_keeps_the_rules_and_ends_where_the_last_wish_says(choices, problem, limits):
     chance = random.Random(len(choices))
-    life = Life(manifest(1, "a FIFO") if problem else None)
+    life = Life(manifest(1, "a FIFO") if problem else None, limits)
     for choice in choices:
         if life.vassal is None:
             return

@@ -146,3 +146,23 @@ def test_whoever_waits_gets_a_place_by_the_time_that_next_says(calls):
         assert granted == waiting[: len(granted)]
         del waiting[: len(granted)]
     assert pace.next(now) is None
+
+
+def test_those_that_nobody_waits_for_start_last_and_one_at_a_time():
+    pace = Pace(2)
+    for name in ("a", "b", "c"):
+        pace.request(name, last=True)
+    pace.request("called")
+    assert pace.due(0.0) == ["called"]
+    assert pace.due(0.0) == []
+    pace.finished("called")
+    assert pace.due(1.0) == ["a"]
+    assert pace.due(1.0) == []
+    assert pace.next(1.0) == 1.0 + PATIENCE
+    pace.request("called")
+    assert pace.due(1.0) == ["called"]
+    pace.cancel("b")
+    pace.finished("called")
+    pace.finished("a")
+    assert pace.next(2.0) == 2.0
+    assert pace.due(2.0) == ["c"]

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vassal.pool import LONGEST_WAIT, Admit, Dismiss, Kill, Phase, Pool, Start
+from vassal.pool import CALM, LONGEST_WAIT, Admit, Chain, Cheaper, Dismiss, Kill, Phase, Pool, Start
 
 
 def up(wanted: int = 2) -> Pool:
@@ -168,3 +168,118 @@ def test_a_worker_that_still_loads_is_killed_when_the_pool_closes():
     pool = Pool(1, 60)
     pool.decide(0.0)
     assert pool.close(60, 1.0) == [Kill(1)]
+
+
+# --- fewer, more, none -------------------------------------------------------------------------------------------
+
+
+def test_a_cheap_pool_shows_with_one_that_it_can_serve_and_sleeps():
+    pool = Pool(3, 60, cheap=True)
+    (start,) = pool.decide(0.0)
+    pool.loaded(start.slot, 1.0)
+    assert pool.sleep(1.0) == [Dismiss(start.slot, 60)]
+    assert pool.asleep
+    assert pool.decide(2.0) == []
+    pool.wake()
+    assert [action.number for action in pool.decide(3.0)] == [1, 2, 3], "whoever leaves is no hindrance"
+
+
+def test_a_worker_that_was_started_before_the_sleep_goes_when_it_is_loaded():
+    pool = up(1)
+    pool.asked(1)
+    (start,) = pool.decide(1.0)
+    pool.sleep(1.0)
+    assert pool.loaded(start.slot, 2.0) == [Admit(start.slot), Dismiss(start.slot, 60)]
+
+
+def test_cheaper_grows_when_all_are_busy_and_shrinks_after_a_while():
+    pool = Pool(4, 60, cheaper=Cheaper(least=1, initial=2, step=2))
+    for action in pool.decide(0.0):
+        pool.loaded(action.slot, 0.0)
+    assert len(pool.serving) == 2
+    assert pool.judge(1, 1.0) == []
+    pool.judge(2, 2.0)
+    assert pool.judge(2, 3.0) == [], "the new ones have to come first"
+    for action in pool.decide(3.0):
+        pool.loaded(action.slot, 3.0)
+    assert len(pool.serving) == 4
+    gone = [action for _ in range(30) for action in pool.judge(0, 4.0)]
+    assert [type(action) for action in gone] == [Dismiss] * 3
+    assert pool.wanted == 1
+
+
+def test_one_quiet_look_is_not_enough_to_send_a_worker_away():
+    pool = Pool(2, 60, cheaper=Cheaper(least=1, initial=2))
+    for action in pool.decide(0.0):
+        pool.loaded(action.slot, 0.0)
+    for _ in range(5):
+        for _ in range(CALM - 1):
+            assert pool.judge(0, 1.0) == []
+        assert pool.judge(1, 1.0) == []
+    assert pool.wanted == 2
+
+
+def test_as_many_cheaper_as_processes_is_no_cheaper():
+    assert Pool(2, 60, cheaper=Cheaper(least=2)).cheaper is None
+
+
+# --- the code has changed ----------------------------------------------------------------------------------------
+
+
+def test_a_chain_replaces_one_after_the_other():
+    pool = up(3)
+    pool.chain()
+    replaced = 0
+    while pool.chain_ended is None:
+        (start,) = pool.decide(5.0)
+        assert pool.decide(5.0) == []
+        assert len(pool.serving) == 3
+        admit, dismiss = pool.loaded(start.slot, 6.0)
+        assert isinstance(admit, Admit)
+        assert isinstance(dismiss, Dismiss)
+        pool.gone(dismiss.slot, 6.0)
+        replaced += 1
+    assert (replaced, pool.chain_ended) == (3, Chain(broken=False))
+    assert pool.decide(7.0) == []
+
+
+def test_the_first_failure_breaks_a_chain_and_the_rest_stays():
+    pool = up(3)
+    pool.chain()
+    (start,) = pool.decide(5.0)
+    pool.gone(start.slot, 6.0)
+    assert pool.chain_ended == Chain(broken=True)
+    assert len(pool.serving) == 3
+    assert pool.decide(1000.0) == []
+
+
+def test_a_replacement_that_hangs_is_killed():
+    pool = Pool(1, 60, start_timeout=7)
+    (start,) = pool.decide(0.0)
+    pool.loaded(start.slot, 0.0)
+    pool.chain()
+    (new,) = pool.decide(1.0)
+    assert pool.deadline() == 8.0
+    assert pool.decide(8.0) == [Kill(new.slot)]
+
+
+def test_a_chain_without_workers_is_over_at_once():
+    pool = up(1)
+    pool.sleep(1.0)
+    pool.chain()
+    assert pool.chain_ended == Chain(broken=False)
+
+
+def test_kept_workers_are_replaced_when_they_die_and_in_a_chain_and_else_not():
+    pool = up(2)
+    pool.keep = True
+    pool.asked(1)
+    assert pool.decide(5.0) == []
+    pool.gone(2, 100.0)
+    assert [action.number for action in pool.decide(100.0)] == [2]
+    pool.loaded(2, 101.0)
+    pool.chain()
+    while pool.chain_ended is None:
+        (start,) = pool.decide(102.0)
+        pool.loaded(start.slot, 103.0)
+    assert not pool.keep

@@ -32,9 +32,8 @@ OPTIONS: tuple[Option, ...] = (
     option(
         "protocol",
         choice("uwsgi", "http", "http11"),
-        "what `socket` lines speak; default uwsgi",
+        "what `socket` lines speak",
         "socket-protocol",
-        field="",
         protocol="choice",
     ),
     option("listen", number(1, 1 << 20), "length of the queue of connections that wait to be accepted"),

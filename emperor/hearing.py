@@ -1,0 +1,119 @@
+"""What generations say, as events of their vassals' lives.
+
+The one danger is believing it: everything here comes from the vassals' processes, so what is kept is cut to length,
+what is asked for is paced, and what breaks the contract ends its sender.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from emperor import states
+from emperor.names import printable
+from vassal import link
+
+if TYPE_CHECKING:
+    from emperor.fleet import Fleet
+    from emperor.generation import Run
+
+WISH_PACE = 2.0
+"""Seconds between two reloads that a vassal asks for itself; one that comes earlier waits for its time."""
+REASON_LIMIT = 2000
+"""Characters of a vassal's own words that are kept and shown."""
+FARTHEST = 400 * 86400.0
+"""Seconds to a cron job of a parked vassal, at most: no crontab has a longer pause but for 29 February."""
+
+
+class Hearing:
+    """Hears for `fleet`. Everything here runs on the loop."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self.wished: dict[str, float] = {}
+        """When the last reload that each vassal asked for itself was, or is to be (seconds of the loop's clock)."""
+
+    def heard(self, run: Run, record: link.Record) -> None:  # noqa: C901, PLR0912 (one case a record)
+        """Translate a record into an event (`emperor.generation.Owner`)."""
+        name, number = run.name, run.number
+        feed = self._fleet.feed
+        match record:
+            case link.Facts():
+                feed(name, states.Facts(number, record.start_timeout, record.strategy))
+            case link.Listening():
+                self._arbitrate(run)
+            case link.Ready():
+                if not run.doomed:
+                    feed(name, states.Ready(number, record.mercy))
+            case link.Failed():
+                reason = printable(record.reason[:REASON_LIMIT])
+                holder = self._named_holder(name, reason) if record.stage == "bind" else None
+                if holder is not None:
+                    reason += f": by vassal {holder}"
+                feed(name, states.Failed(number, record.stage, reason, record.detail))
+            case link.Loyal():
+                feed(name, states.Loyal(number))
+            case link.Released():
+                feed(name, states.Released(number, record.minute, record.running))
+            case link.Parking():
+                if not run.doomed:
+                    feed(name, states.Parking(number, _until(record.wake), record.minute))
+            case link.Chained():
+                reason = printable(record.reason[:REASON_LIMIT])
+                feed(name, states.Chained(number, reason, record.detail, record.edited))
+            case link.Heartbeat():
+                feed(name, states.Heartbeat(number))
+            case link.ReloadWanted():
+                self._wish(run, record.reason)
+            case _:
+                pass
+
+    def _wish(self, run: Run, reason: str) -> None:
+        """A generation wants to be succeeded: not more often than `WISH_PACE`, or its vassal would do nothing else."""
+        vassal = self._fleet.vassals.get(run.name)
+        if run.wishes or vassal is None or vassal.serving is None or vassal.serving.number != run.number:
+            return
+        run.wishes = True
+        self._fleet.say(f"vassal {run.name}: reload wanted ({reason[:200]})")
+        at = max(self._fleet.loop.time(), self.wished.get(run.name, 0.0) + WISH_PACE)
+        self.wished[run.name] = at
+        self._fleet.loop.call_at(at, self._grant_wish, run)
+
+    def _grant_wish(self, run: Run) -> None:
+        run.wishes = False
+        vassal = self._fleet.vassals.get(run.name)
+        if vassal is not None and vassal.serving is not None and vassal.serving.number == run.number:
+            self._fleet.feed(run.name, states.Reload(None))
+
+    def _arbitrate(self, run: Run) -> None:
+        """Two vassals that name one address: the later is told which the other is."""
+        for entry in run.pending or ():
+            holder = self._fleet.store.holder(entry.key, run.name)
+            if holder is not None and entry.key in {kept.key for kept in self._fleet.store.of(holder)}:
+                reason = f"address {entry.key} is already in use: by vassal {holder}"
+                self._fleet.feed(run.name, states.Failed(run.number, "bind", reason, ""))
+                run.kill()
+                return
+
+    def _named_holder(self, name: str, reason: str) -> str | None:
+        words = reason.split()
+        if "in use" not in reason or "address" not in words:
+            return None
+        named = words[words.index("address") + 1 :][:1]
+        return self._fleet.store.holder(named[0], name) if named else None
+
+    def misbehaved(self, run: Run, reason: str) -> None:
+        """Kill a generation that broke the contract (`emperor.generation.Owner`)."""
+        if run.doomed:
+            return
+        run.fault = printable(reason[:REASON_LIMIT])
+        self._fleet.say(
+            f"vassal {run.name}: generation {run.number} broke the contract of its link: {run.fault}; killing it"
+        )
+        run.drop_pending()
+        self._fleet.sweep(run)
+
+
+def _until(wake: int) -> float | None:
+    """Return the seconds from now to the epoch second `wake`; None for 0, none."""
+    return min(max(wake - time.time(), 0.0), FARTHEST) if wake > 0 else None

@@ -1,0 +1,26 @@
+"""How long nobody has asked for anything (``idle``): a pure function of counters and time.
+
+The one danger is to call idle what works: a request that takes long changes no counter, so the busy are asked for, too.
+"""
+
+from __future__ import annotations
+
+
+class Idle:
+    """`limit`: seconds without a request after which a vassal is idle; 0: it never is."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._seen: tuple[int, ...] = ()
+        self._since = 0.0
+
+    def begin(self, now: float) -> None:
+        """Count from `now` (monotonic seconds) on: workers have begun to serve."""
+        self._since = now
+
+    def look(self, counters: tuple[int, ...], now: float, *, busy: bool) -> bool:
+        """Return whether it is idle at `now`. `counters` grow with every request; `busy`: one is being answered."""
+        if busy or counters != self._seen:
+            self._seen = counters
+            self._since = now
+        return bool(self.limit) and now - self._since >= self.limit
