@@ -11,8 +11,9 @@ PYTEST_ARGS ?=
 DEMO_ARGS ?=
 BENCH_ARGS ?=
 FUZZ_SECONDS ?= 60
+SOAK_ARGS ?= --minutes 5
 
-.PHONY: help demo test check format bench-fleet bench-serve fuzz clean
+.PHONY: help demo test check format bench-fleet bench-reload bench-sleep bench-serve fuzz soak clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -35,11 +36,20 @@ format: $(VENV)/.installed-dev ## Format, and fix what can be fixed
 bench-fleet: $(VENV)/.installed-dev ## Measure drop-to-answer and touch-to-new-code
 	$(VENV)/bin/python bench/fleet.py $(BENCH_ARGS)
 
+bench-reload: $(VENV)/.installed-dev ## Measure answer times through a touch and a broken deploy, beside uWSGI
+	$(VENV)/bin/python bench/reload.py $(BENCH_ARGS)
+
+bench-sleep: $(VENV)/.installed-dev ## Measure a thousand and ten thousand parked vassals
+	$(VENV)/bin/python bench/sleep.py $(BENCH_ARGS)
+
 bench-serve: $(VENV)/.installed-dev ## Measure the app server beside granian, bjoern, uWSGI, gunicorn and waitress
 	$(VENV)/bin/python bench/serve.py $(BENCH_ARGS)
 
 fuzz: $(VENV)/.installed-dev ## Feed both protocols with hostile bytes (FUZZ_SECONDS=60)
 	$(VENV)/bin/python tests/fuzz.py $(FUZZ_SECONDS)
+
+soak: $(VENV)/.installed-dev ## A hundred vassals in a storm, under load (SOAK_ARGS="--minutes 5 --seed 7")
+	$(VENV)/bin/python -m tests.soak $(SOAK_ARGS)
 
 clean: ## Remove the environments, caches and the demo's data
 	rm -rf $(VENV) $(APPS) examples/.state build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

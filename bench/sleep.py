@@ -1,0 +1,160 @@
+"""A fleet that sleeps: how soon a thousand and ten thousand parked vassals listen, what they cost, how soon one wakes.
+
+The one thing that can go wrong here is to measure the beginning: after the emperor listens it still looks at each file
+once, so what it costs is taken when that is over.
+
+Run: ``make bench-sleep`` (BENCH_ARGS="--fleets 1000"). Writes its section of docs/performance.md; judges nothing.
+"""
+
+import argparse
+import os
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import probe
+import psutil
+import report
+from contenders import ENVIRONMENT, Contender
+from progress import Progress
+from report import Sample
+
+VASSAL = """\
+[uwsgi]
+chdir = {app}
+virtualenv = {virtualenv}
+module = app:application
+protocol = http
+idle = 1
+die-on-idle = true
+"""
+IDLE = 30.0
+"""Seconds over which an idle emperor's processor time is taken."""
+CALM = 0.05
+"""Share of a core below which the emperor has done with looking at files."""
+
+
+class Fleet:
+    """One emperor with `size` vassals parked by ``emperor-on-demand-directory``."""
+
+    def __init__(self, top: Path, size: int) -> None:
+        self.size = size
+        self.contender = Contender(top)
+        self.sockets = top / "s"
+        self.sockets.mkdir()
+        process = self.contender.process
+        process.command = [*process.command, "--set", f"emperor-on-demand-directory={self.sockets}"]
+        app = self.contender.app("app", 0)
+        text = VASSAL.format(app=app, virtualenv=self.contender.virtualenv)
+        for number in range(size):
+            self.contender.file(f"v{number}").write_text(text)
+
+    def path(self, number: int) -> str:
+        return str(self.sockets / f"v{number}.socket")
+
+    def start(self) -> float:
+        """Start; return the seconds until all listen."""
+        began = time.monotonic()
+        self.contender.process.start(deadline=120)
+        waiting = list(range(self.size))
+        while waiting:
+            waiting = [number for number in waiting if probe.refuses(self.path(number))]
+            time.sleep(0.05)
+        return time.monotonic() - began
+
+    def processor(self, seconds: float) -> float:
+        """Share of one core that the emperor and its fork server use."""
+        processes = [psutil.Process(self.contender.process.pid), *self.contender.process.processes()]
+        before = sum(sum(p.cpu_times()[:4]) for p in processes if p.is_running())
+        time.sleep(seconds)
+        return (sum(sum(p.cpu_times()[:4]) for p in processes if p.is_running()) - before) / seconds
+
+    def calm(self) -> None:
+        """Wait until every file has been looked at."""
+        while self.processor(5.0) > CALM:
+            continue
+
+    def memory(self) -> int:
+        """PSS of the emperor alone, in bytes."""
+        with open(f"/proc/{self.contender.process.pid}/smaps_rollup", encoding="ascii") as file:
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("Pss:"))
+
+
+def measure(top: Path, size: int, wakes: int, progress: Progress) -> list[str]:
+    """One row of the table."""
+    fleet = Fleet(top, size)
+    woken = Sample()
+    try:
+        progress.stage(f"{size} vassals: until all listen")
+        listening = fleet.start()
+        early = Sample([probe.measure(lambda: None, lambda: probe.ask(fleet.path(size // 2), 30) is not None)])
+        progress.stage(f"{size} vassals: until the emperor is calm")
+        fleet.calm()
+        memory = fleet.memory()
+        progress.stage(f"{size} vassals: idle")
+        idle = fleet.processor(IDLE)
+        for attempt in range(wakes):
+            progress.stage(f"{size} vassals: wake {attempt + 1}")
+            path = fleet.path(attempt * 7 % size)
+            began = time.perf_counter()
+            if probe.ask(path, 30) is None:
+                raise probe.NoEffectError(f"{path} did not answer")
+            woken.values.append(time.perf_counter() - began)
+    finally:
+        fleet.contender.process.close()
+    return [
+        str(size),
+        report.seconds(listening),
+        report.seconds(early.median),
+        report.mebibytes(memory),
+        f"{idle * 100:.2f} %",
+        report.seconds(woken.median),
+        report.seconds(woken.p95),
+    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description="What a fleet of parked vassals costs, and how soon one wakes.")
+    parser.add_argument("--fleets", type=int, nargs="+", default=[1000, 10_000])
+    parser.add_argument("--wakes", type=int, default=50)
+    parser.add_argument("--print-only", action="store_true", help="leave docs/performance.md as it is")
+    options = parser.parse_args(arguments)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    os.environ.update(ENVIRONMENT)
+    progress = Progress(len(options.fleets))
+    rows = []
+    load = report.load()
+    try:
+        for size in options.fleets:
+            with tempfile.TemporaryDirectory(prefix="b-") as top:
+                rows.append(measure(Path(top), size, options.wakes, progress))
+            progress.step()
+    finally:
+        progress.close()
+    header = ["vassals", "all listen", "a call at once", "emperor's PSS", "idle, of a core", "wake p50", "wake p95"]
+    section = f"""\
+## A fleet that sleeps: `make bench-sleep`
+
+Vassals parked by `emperor-on-demand-directory`, one trivial app, HTTP. *A call at once* is answered while the emperor
+still looks at the files; the other figures are taken after that. A wake is one request to a parked vassal, from the
+connection to the last byte of the answer: fork, parse, import, fork, serve.
+
+{report.table(header, rows)}
+
+- Emperor (commit {report.commit()}); measured on {time.strftime("%Y-%m-%d")}, {options.wakes} wakes.
+- {report.machine()}; load average before the start: {load:.1f}; RLIMIT_NOFILE at most {hard}.
+"""
+    print(section)
+    if not options.print_only:
+        report.write_section("bench-sleep", section)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
