@@ -142,7 +142,10 @@ class Store:
         for entry in entries:
             with contextlib.suppress(OSError):
                 entry.sock.shutdown(socket.SHUT_RDWR)
-            self._close(entry.sock.detach(), name)
+            if entry.uid == OURS:
+                entry.sock.close()  # nobody else has ever had it: this cannot block
+            else:
+                self._close(entry.sock.detach(), name)
 
     def holder(self, key: str, other_than: str) -> str | None:
         """Return which vassal, other than `other_than`, holds the address `key` or one that overlaps it.

@@ -54,7 +54,7 @@ __all__ = [
 DEADLINE = 5.0  # s; a scan that takes longer is reported as hung, and waited for in its thread
 BOOT_GRACE = 1.0  # s; how long the first delivery waits for the slowest place
 GAP = 0.005  # s; between two scans of a place, at least
-IDLE_SHARE = 0.01  # of the time at most goes into scans that nothing hints at: ten thousand files are seen less often
+IDLE_SHARE = 0.005  # of the time at most goes into scans that nothing hints at: ten thousand files are seen less often
 SHARE = 0.1  # of the time at most goes into scans that hints ask for ...
 BURST = 0.5  # s; ... but for so much of it saved up: a touch and its second look shall not wait for each other
 
