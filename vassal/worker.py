@@ -28,6 +28,7 @@ from vassal.protocol.proxy import unwrap
 from vassal.protocol.uwsgi import UwsgiProtocol
 from vassal.recycle import Recycler, Rules
 from vassal.response import FileWrapper
+from vassal.static.serving import prepare as files
 from vassal.trust import Trust
 from vassal.wsgi import Gateway
 
@@ -199,6 +200,7 @@ class _Worker:
         gateway.quiet_writes = settings.disable_write_exception
         gateway.log_gone = not settings.ignore_write_errors
         gateway.harakiri = settings.harakiri > 0
+        loop.static = files(settings, loop)
         loop.ports = [self._port(listener, trust) for listener in plan.listeners]
         loop.on_done = self._done
         self._arrange_end(loop, gateway)
