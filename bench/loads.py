@@ -97,14 +97,14 @@ def beside(port: int, path: str, probed: str, seconds: int, clients: int) -> tup
 
 
 @contextlib.contextmanager
-def crowd(port: int, path: str) -> Iterator[None]:
-    """The bad clients of crowd.py, as long as the block lasts.
+def crowd(port: int, path: str, program: str) -> Iterator[None]:
+    """The clients of `program` (crowd.py, downloads.py), as long as the block lasts.
 
     Raises:
         SystemExit: they did not all get in.
     """
-    program = [sys.executable, str(Path(__file__).with_name("crowd.py")), str(port), path]
-    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    command = [sys.executable, str(Path(__file__).with_name(program)), str(port), path]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         try:
