@@ -15,8 +15,10 @@ RATE = 100_000
 """Bytes a second that each reads."""
 BUFFER = 16384
 """Of a client's socket: what it has not read waits at the server."""
-STEPS = 20
-"""Parts of a second over which they spread."""
+READS = 20
+"""Of each, a second."""
+SLICES = 5
+"""Groups that read one after the other, so that they do not all come at once."""
 
 
 def main(port: int, path: str) -> None:
@@ -29,10 +31,12 @@ def main(port: int, path: str) -> None:
             raise SystemExit("a download did not begin")
         sock.setblocking(False)
     print("all are there", flush=True)
-    while not select.select([sys.stdin], [], [], 1 / STEPS)[0]:
-        for sock in readers:
+    step = 0
+    while not select.select([sys.stdin], [], [], 1 / READS / SLICES)[0]:
+        step = (step + 1) % SLICES
+        for sock in readers[step::SLICES]:
             try:
-                if not sock.recv(RATE // STEPS):
+                if not sock.recv(RATE // READS):
                     raise SystemExit("a download ended before its time")
             except BlockingIOError:
                 continue

@@ -147,7 +147,8 @@ def _uwsgi(job: Job) -> list[str]:
     return [
         f"{BIN}/uwsgi", "--master", "--processes", "1", *threads, "--disable-logging", "--die-on-term", "--need-app",
         "--chdir", str(APPS), "--virtualenv", str(ENVIRONMENT), "--module", f"{job.module}:application", *listen,
-        "--static-map", f"/static={job.files}",
+        # Without the latter each file that follows on a connection waits 40 ms for the client's delayed ACK.
+        "--static-map", f"/static={job.files}", "--tcp-nodelay",
     ]  # fmt: skip
 
 

@@ -216,7 +216,11 @@ class Static:
         """Keep `entry` for the next request, with its bytes if they are few; return `fd`, or -1 if it is not needed."""
         size = entry.facts.size
         if size <= SMALL and not self.rules.header:
-            body = os.pread(fd, size + 1, 0)
+            try:
+                body = os.pread(fd, size + 1, 0)
+            except OSError:
+                os.close(fd)
+                raise
             if len(body) == size:
                 entry.body = body
         changed = max(entry.identity[3], entry.identity[4]) / 1e9
