@@ -23,6 +23,7 @@ BODY = json.dumps({"name": "x" * 500, "numbers": list(range(130))}).encode()
 PROBE_PAUSE = 0.01
 """Seconds between two requests of a fresh client that is timed."""
 _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE).search
+_CHUNKED = re.compile(rb"\r\ntransfer-encoding: *chunked", re.IGNORECASE).search
 
 
 @dataclass(frozen=True)
@@ -64,12 +65,24 @@ def ask(port: int, path: str, body: bytes = b"", timeout: float = 10.0) -> bytes
     except OSError:
         return None
     top, _, rest = response.partition(b"\r\n\r\n")
+    if _CHUNKED(top):  # granian's files
+        rest = b"".join(_chunks(rest))
     return rest if b" 200 " in top.split(b"\r\n", 1)[0] else None
+
+
+def _chunks(data: bytes) -> Iterator[bytes]:
+    while data:
+        line, _, data = data.partition(b"\r\n")
+        size = int(line, 16)
+        yield data[:size]
+        data = data[size + 2 :]
 
 
 def _complete(response: bytes) -> bool:
     """Whether its length is announced and all is there: uWSGI's http11-socket does not close when it is asked to."""
     top, end, rest = response.partition(b"\r\n\r\n")
+    if _CHUNKED(top):
+        return rest.endswith(b"\r\n0\r\n\r\n")
     length = _LENGTH(top)
     return bool(end) and length is not None and len(rest) >= int(length[1])
 
@@ -97,14 +110,14 @@ def beside(port: int, path: str, probed: str, seconds: int, clients: int) -> tup
 
 
 @contextlib.contextmanager
-def crowd(port: int, path: str) -> Iterator[None]:
-    """The bad clients of crowd.py, as long as the block lasts.
+def crowd(port: int, path: str, program: str) -> Iterator[None]:
+    """The clients of `program` (crowd.py, downloads.py), as long as the block lasts.
 
     Raises:
         SystemExit: they did not all get in.
     """
-    program = [sys.executable, str(Path(__file__).with_name("crowd.py")), str(port), path]
-    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    command = [sys.executable, str(Path(__file__).with_name(program)), str(port), path]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         try:

@@ -7,10 +7,12 @@ run, or fixed numbers, and stand beside the result whether it reaches them or no
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from servers import BJOERN, EMPEROR, GRANIAN, GUNICORN, SERVERS, UWSGI, Server
+from servers import BJOERN, EMPEROR, GRANIAN, GUNICORN, NGINX_ALONE, SERVERS, UWSGI, Server, content
 
 THREADED = tuple(server for server in SERVERS if server.threaded)
 SPEAKERS = tuple(server for server in SERVERS if server.uwsgi)
+SENDERS = (EMPEROR, GRANIAN, UWSGI, NGINX_ALONE)
+"""Those that serve files."""
 ANSWER = b"Hello, world!\n"
 LARGE = b"0123456789abcdef" * 65536
 CLIENTS = 32
@@ -30,7 +32,7 @@ class Row:
     """One line of the result.
 
     Attributes:
-        way: How it is measured: a kind of `loads.wrk`, or ``nginx``, ``memory``, ``block``, ``crowd``.
+        way: How it is measured: a kind of `loads.wrk`, or ``nginx``, ``memory``, ``block``, ``crowd``, ``downloads``.
         unit: ``/s``, ``bytes`` or ``s``; in all but the first less is better.
         limit: A fixed goal for Emperor: at least (``/s``) or at most so much.
     """
@@ -44,6 +46,7 @@ class Row:
     answer: bytes = ANSWER
     goals: Sequence[Goal] = field(default_factory=tuple)
     limit: float = 0.0
+    path: str = "/"
 
     @property
     def more_is_better(self) -> bool:
@@ -67,9 +70,35 @@ ROWS = (
     Row("Django hello", "django_hello", goals=FIRST),
     Row("JSON POST of 1 KB", "post", way="post", goals=SECOND, answer=b'{"sum": 8385, "name": "' + b"x" * 500 + b'"}'),
     Row("1 MB response", "large", goals=SECOND, answer=LARGE),
+    Row(
+        "static file, 1 KB",
+        "hello",
+        SENDERS,
+        path="/static/1k",
+        answer=content("1k"),
+        goals=(Goal(UWSGI, 2), Goal(GRANIAN, 1.5)),
+    ),
+    Row(
+        "static file, 100 KB",
+        "hello",
+        SENDERS,
+        path="/static/100k",
+        answer=content("100k"),
+        goals=(Goal(NGINX_ALONE, 0.5),),
+    ),
+    Row(
+        "static file, 10 MB",
+        "hello",
+        SENDERS,
+        path="/static/10m",
+        answer=content("10m"),
+        goals=(Goal(NGINX_ALONE, 0.9),),
+    ),
     Row("memory of all processes", "hello", way="memory", unit="bytes", goals=(Goal(GRANIAN), Goal(UWSGI))),
     Row("an app that blocks 10 ms, 4 threads", "block", THREADED, 4, way="block", answer=b"ok\n", limit=360.0),
     Row(QUICK, "block", THREADED, 4, way="", unit="s", limit=0.05),
+    Row("fresh clients, 1 thread, p99", "hello", (EMPEROR,), way="downloads", unit="s"),
+    Row("the same beside 200 slow downloads", "hello", (EMPEROR,), way="", unit="s"),
     Row("fresh clients, 2 threads, p99", "crowd", (EMPEROR,), 2, way="crowd", unit="s"),
     Row("the same beside 2,000 bad ones", "crowd", (EMPEROR,), 2, way="", unit="s"),
 )

@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import chart
 import crowd
+import downloads
 import loads
 import report
 import servers
@@ -75,7 +76,7 @@ class Bench:
         self.rows = [row for row in rows if row.way]
         self.results = results
         self.scratch = scratch
-        self.wanted = [server for server in servers.SERVERS if server.name in options.only]
+        self.wanted = [server for server in servers.EVERYBODY if server.name in options.only]
         self.progress = Progress(options.rounds * options.turns * sum(len(self._of(row)) for row in self.rows))
 
     def _of(self, row: Row) -> list[Server]:
@@ -114,12 +115,13 @@ class Bench:
         """Start a server for the length of `stack`, see that it answers right, and warm it up."""
         directory = Path(tempfile.mkdtemp(dir=self.scratch))
         job = Job(row.module, row.threads, _free_port(), directory, uwsgi=row.way == "nginx", closes=row.way == "close")
+        servers.write_files(job)
         running = front = stack.enter_context(Running(server.command(job), directory))
         if job.uwsgi:
             running.wait_for(job.socket.exists)
             front = stack.enter_context(Running(servers.nginx(job), directory))
         body = loads.BODY if row.way == "post" else b""
-        front.wait_for(lambda: loads.ask(job.port, "/", body, timeout=2) == row.answer)
+        front.wait_for(lambda: loads.ask(job.port, row.path, body, timeout=2) == row.answer)
         self._rate(row, server, job, 1)
         return job, running
 
@@ -132,17 +134,17 @@ class Bench:
             self._check(row, server, outcome)
             add(row.label, server, outcome.rate)
             add(QUICK, server, Sample(waits).at(0.99))
-        elif row.way == "crowd":
+        elif row.way in ("crowd", "downloads"):
             beside = ROWS[ROWS.index(row) + 1]
             add(row.label, server, Sample(loads.answered_in(job.port, "/", seconds + 1)).at(0.99))
-            with loads.crowd(job.port, "/large"):
+            with loads.crowd(job.port, "/large" if row.way == "crowd" else "/static/10m", f"{row.way}.py"):
                 add(beside.label, server, Sample(loads.answered_in(job.port, "/", seconds + 1)).at(0.99))
         else:
             add(row.label, server, self._rate(row, server, job, seconds))
 
     def _rate(self, row: Row, server: Server, job: Job, seconds: int) -> float:
         kind = row.way if row.way in ("close", "post") else "keep"
-        outcome = loads.wrk(job.port, "/", seconds, CLIENTS, kind)
+        outcome = loads.wrk(job.port, row.path, seconds, CLIENTS, kind)
         self._check(row, server, outcome)
         return outcome.rate
 
@@ -219,10 +221,11 @@ def judged(results: Results, rows: Sequence[Row]) -> list[tuple[str, str, str, b
             enough = value >= row.limit if row.more_is_better else value <= row.limit
             wanted = f"at {'least' if row.more_is_better else 'most'} {show(row, row.limit)}"
             lines.append((row.label, wanted, show(row, value), enough))
-    quiet, crowded = (results.median(row, EMPEROR) for row in ROWS[-2:])
-    if quiet and crowded:
-        ratio = crowded / quiet
-        lines.append((ROWS[-1].label, "under 10 x the quiet p99", f"{ratio:.1f} x", ratio < 10))
+    for number, factor in ((-4, 2), (-2, 10)):
+        quiet, crowded = (results.median(ROWS[n], EMPEROR) for n in (number, number + 1))
+        if quiet and crowded:
+            ratio = crowded / quiet
+            lines.append((ROWS[number + 1].label, f"under {factor} x the quiet p99", f"{ratio:.1f} x", ratio < factor))
     return lines
 
 
@@ -248,7 +251,7 @@ def draw(results: Results, rows: Sequence[Row]) -> None:
 
 def text(results: Results, options: argparse.Namespace, load: float) -> str:
     """The section for docs/performance.md."""
-    those = [server for server in servers.SERVERS if server.name in options.only]
+    those = [server for server in servers.EVERYBODY if server.name in options.only]
     versions = ", ".join(f"{server.name} {server.version}" for server in those)
     commit = report.commit()
     lost = "; ".join(f"{label}: {name} {count}" for (label, name), count in results.lost.items() if count)
@@ -279,13 +282,15 @@ What was wanted, and what was reached:
 - Memory is PSS of all processes of a server after some thousand requests.
 - The bad clients: {crowd.IDLE} idle on keep-alive, {crowd.HEADERS} whose headers come a byte a second,
   {crowd.READERS} that read 1 MB slowly; measured on Emperor alone.
+- The slow downloads: {downloads.CLIENTS} clients read 10 MB at {downloads.RATE // 1000} KB/s each. Small answers (1 KB)
+  come from files that were not changed lately, which a worker keeps in memory.
 - Connections that broke or requests that timed out: {lost or "none"}.
 """
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    names = [server.name for server in servers.SERVERS]
+    names = [server.name for server in servers.EVERYBODY]
     parser = argparse.ArgumentParser(description="Emperor's app server beside others: rates, memory, waiting times.")
     parser.add_argument("--rounds", type=int, default=3, help="default: 3")
     parser.add_argument("--turns", type=int, default=4, help="of each server in a round (default: 4)")

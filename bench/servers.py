@@ -38,6 +38,31 @@ virtualenv = {environment}
 module = {module}:application
 {listen}
 disable-logging = true
+static-map = /static={files}
+"""
+FILES = {"1k": 1000, "100k": 100_000, "10m": 10_000_000}
+"""Static files by name, with their sizes in bytes."""
+STATIC = """\
+daemon off;
+{user}worker_processes 1;
+error_log {directory}/error.log warn;
+pid {directory}/nginx.pid;
+events {{ worker_connections 1024; }}
+http {{
+    access_log off;
+    sendfile on;
+    tcp_nopush on;
+    keepalive_requests 1000000;
+    client_body_temp_path {directory}/body;
+    proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi;
+    scgi_temp_path {directory}/scgi;
+    server {{
+        listen 127.0.0.1:{port};
+        location /static/ {{ alias {files}/; }}
+    }}
+}}
 """
 NGINX = """\
 daemon off;
@@ -82,12 +107,33 @@ class Job:
     def socket(self) -> Path:
         return self.directory / "app.sock"
 
+    @property
+    def files(self) -> Path:
+        """The directory that answers for ``/static``."""
+        return self.directory / "files"
+
+
+def content(name: str) -> bytes:
+    """The bytes of one of `FILES`."""
+    size = FILES[name]
+    return (b"0123456789abcdef" * (size // 16 + 1))[:size]
+
+
+def write_files(job: Job) -> None:
+    """Write `FILES`, as old as files are that were deployed some time ago."""
+    job.files.mkdir()
+    for name in FILES:
+        (job.files / name).write_bytes(content(name))
+        os.utime(job.files / name, (1_600_000_000, 1_600_000_000))
+
 
 def _vassal(job: Job) -> list[str]:
     listen = f"socket = {job.socket}\nchmod-socket = 666" if job.uwsgi else f"http-socket = 127.0.0.1:{job.port}"
     file = job.directory / f"{job.module}.ini"
     file.write_text(
-        VASSAL.format(threads=job.threads, apps=APPS, environment=ENVIRONMENT, module=job.module, listen=listen)
+        VASSAL.format(
+            threads=job.threads, apps=APPS, environment=ENVIRONMENT, module=job.module, listen=listen, files=job.files
+        )
     )
     return [str(Path(sys.executable).with_name("vassal")), str(file)]
 
@@ -101,6 +147,8 @@ def _uwsgi(job: Job) -> list[str]:
     return [
         f"{BIN}/uwsgi", "--master", "--processes", "1", *threads, "--disable-logging", "--die-on-term", "--need-app",
         "--chdir", str(APPS), "--virtualenv", str(ENVIRONMENT), "--module", f"{job.module}:application", *listen,
+        # Without the latter each file that follows on a connection waits 40 ms for the client's delayed ACK.
+        "--static-map", f"/static={job.files}", "--tcp-nodelay",
     ]  # fmt: skip
 
 
@@ -118,7 +166,8 @@ def _granian(job: Job) -> list[str]:
     return [
         f"{BIN}/granian", "--interface", "wsgi", "--workers", "1", "--blocking-threads", str(job.threads),
         "--host", "127.0.0.1", "--port", str(job.port), "--log-level", "warning", "--no-access-log",
-        "--working-dir", str(APPS), f"{job.module}:application",
+        "--working-dir", str(APPS), "--static-path-route", "/static", "--static-path-mount", str(job.files),
+        f"{job.module}:application",
     ]  # fmt: skip
 
 
@@ -131,6 +180,17 @@ def _waitress(job: Job) -> list[str]:
         f"{BIN}/waitress-serve", f"--listen=127.0.0.1:{job.port}", f"--threads={job.threads}",
         f"{job.module}:application",
     ]  # fmt: skip
+
+
+def _nginx_alone(job: Job) -> list[str]:
+    user = "user root;\n" if os.geteuid() == 0 else ""
+    file = job.directory / "nginx.conf"
+    file.write_text(STATIC.format(user=user, directory=job.directory, port=job.port, files=job.files))
+    return [_nginx_program(), "-c", str(file), "-p", str(job.directory)]
+
+
+def _nginx_program() -> str:
+    return shutil.which("nginx", path=NGINX_PATH) or "nginx"
 
 
 @dataclass(frozen=True)
@@ -147,6 +207,9 @@ class Server:
     def version(self) -> str:
         if self.command is _vassal:
             return metadata.version(self.package)
+        if self.command is _nginx_alone:
+            said = subprocess.run([_nginx_program(), "-v"], capture_output=True, text=True, check=True).stderr
+            return said.strip().rpartition("/")[2]
         found = metadata.distributions(
             name=self.package, path=[str(p) for p in ENVIRONMENT.glob("lib/*/site-packages")]
         )
@@ -159,7 +222,10 @@ BJOERN = Server("bjoern", "bjoern", _bjoern, threaded=False)
 UWSGI = Server("uWSGI", "uwsgi", _uwsgi, uwsgi=True)
 GUNICORN = Server("gunicorn", "gunicorn", _gunicorn, uwsgi=True)
 WAITRESS = Server("waitress", "waitress", _waitress)
+NGINX_ALONE = Server("nginx", "", _nginx_alone)
+"""It runs no app and stands in the rows of files only."""
 SERVERS = (EMPEROR, GRANIAN, BJOERN, UWSGI, GUNICORN, WAITRESS)
+EVERYBODY = (*SERVERS, NGINX_ALONE)
 
 
 class Running:
@@ -216,7 +282,7 @@ def nginx(job: Job) -> list[str]:
     user = "user root;\n" if os.geteuid() == 0 else ""
     file = job.directory / "nginx.conf"
     file.write_text(NGINX.format(user=user, directory=job.directory, port=job.port, socket=job.socket))
-    return [shutil.which("nginx", path=NGINX_PATH) or "nginx", "-c", str(file), "-p", str(job.directory)]
+    return [_nginx_program(), "-c", str(file), "-p", str(job.directory)]
 
 
 def _environment() -> dict[str, str]:

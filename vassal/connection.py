@@ -131,8 +131,11 @@ class Connection(Client):
             return
         request, self.buffer = parsed
         self.request = request
+        static = self.loop.static
         if request.length:
             self._begin_body(request, me)
+        elif static is not None and static.serve(self, me):
+            return
         elif self.loop.crew.leader is me and not me.spare:
             self.loop.gateway.serve(self, me)
         else:
@@ -211,7 +214,8 @@ class Connection(Client):
             # The body is whole and its length known: frameworks that only know of lengths read it, too.
             del environ["HTTP_TRANSFER_ENCODING"]
             environ["CONTENT_LENGTH"] = str(body.size)
-        self.dispatch(me)
+        if self.loop.static is None or not self.loop.static.serve(self, me):
+            self.dispatch(me)
 
     def _body_lost(self, me: Member) -> None:
         """The client has gone in the middle of its body."""
@@ -316,6 +320,9 @@ class Connection(Client):
             self.watch(EPOLLIN)
         elif self.loop.crew.leader is me:
             self.loop.pending.append(self)
+        elif self.loop.static is not None:  # files are the leader's
+            self.loop.pending.append(self)
+            self.loop.kick()
         else:
             self.advance(self.buffer, me)
 

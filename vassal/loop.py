@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from vassal.heads import Stamp
     from vassal.net import Listener
     from vassal.protocol import Refused, Request, Talk
+    from vassal.static.serving import Static
     from vassal.wsgi import Gateway
 
 BATCH = 64
@@ -102,6 +103,8 @@ class Loop:
         self.pending: deque[Connection] = deque()
         self.crew = Crew(self, threads, row)
         self.gateway: Gateway
+        self.static: Static | None = None
+        """Answers requests for files; None: the vassal serves none."""
         self.ports: list[Port] = []
         self.on_scan: Callable[[float], None] = lambda _now: None
         self.on_done: Callable[[bool], None] = lambda _in_time: self.crew.stop()

@@ -136,7 +136,9 @@ class Out:
                     sent = part.send(fd, TURN)
                     done = not part.left
                 else:
-                    sent = sock.send(part, socket.MSG_NOSIGNAL)
+                    # A head before a file waits for its first bytes, and travels in one packet with them.
+                    more = socket.MSG_MORE if len(parts) > 1 else 0
+                    sent = sock.send(part, socket.MSG_NOSIGNAL | more)
                     done = sent == len(part)
             except BlockingIOError:
                 break

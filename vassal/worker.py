@@ -29,6 +29,7 @@ from vassal.protocol.proxy import unwrap
 from vassal.protocol.uwsgi import UwsgiProtocol
 from vassal.recycle import Recycler, Rules
 from vassal.response import FileWrapper
+from vassal.static.serving import prepare as files
 from vassal.trust import Trust
 from vassal.wsgi import Gateway
 
@@ -204,6 +205,7 @@ class _Worker:
         gateway.quiet_writes = settings.disable_write_exception
         gateway.log_gone = not settings.ignore_write_errors
         gateway.harakiri = settings.harakiri > 0
+        loop.static = files(settings, loop)
         loop.ports = [self._port(listener, trust) for listener in plan.listeners]
         if plan.probe is not None:
             self._probe_port = self._port(Listener(plan.probe, "http", "ready-check"), trust)

@@ -1,8 +1,9 @@
 """The settings of a vassal, typed: what the options of its file came to.
 
-A field bears its option's name with ``_`` for ``-`` (`sockets` and `print_lines` gather several lines); a test holds
-each against the option table. Paths are as they were written: whoever opens them resolves them. The one thing that can
-go wrong here is a default that says something else than the documentation, which is generated from these.
+A field bears its option's name with ``_`` for ``-`` (`sockets`, `print_lines` and `static_map` gather several lines); a
+test holds each against the option table. Paths are as they were written: whoever opens them resolves them. The one
+thing that can go wrong here is a default that says something else than the documentation, which is generated from
+these.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 Texts = tuple[str, ...]
 Pairs = tuple[tuple[str, str], ...]
 Ages = tuple[tuple[str, int], ...]
+Maps = tuple[tuple[str, str, bool], ...]
+"""(URL, path, whether the whole of a request's path follows it), in the order of the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +177,7 @@ class Settings:
     unique_cron: Texts = ()
     cron2: Texts = ()
     cron_harakiri: int = 0
-    static_map: Pairs = ()
-    static_map2: Pairs = ()
+    static_map: Maps = ()
     check_static: Texts = ()
     check_static_docroot: bool = False
     static_index: Texts = ()

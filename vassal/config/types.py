@@ -238,13 +238,18 @@ def _pair(text: str, _: Callable[[str], None]) -> tuple[str, str]:
 PAIRS = Type("list of NAME=VALUE", _pair, many=True)
 
 
-def _static(text: str, _: Callable[[str], None]) -> tuple[str, str]:
-    # uWSGI takes a line without "=" for a path that is both the URL and the directory.
-    name, equals, value = text.partition("=")
-    return (name, value) if equals else (text, text)
+def _maps(*, whole: bool) -> Type:
+    def read(text: str, _: Callable[[str], None]) -> tuple[str, str, bool]:
+        # uWSGI takes a line without "=" for a path that is both the URL and the directory.
+        name, equals, value = text.partition("=")
+        return (name, value, whole) if equals else (text, text, whole)
+
+    return Type("list of URL=DIRECTORY", read, many=True)
 
 
-MAPS = Type("list of URL=DIRECTORY", _static, many=True)
+MAPS = _maps(whole=False)
+WHOLE_MAPS = _maps(whole=True)
+"""Of static-map2, where the whole of a request's path follows the directory."""
 
 
 def _header(text: str, _: Callable[[str], None]) -> str:

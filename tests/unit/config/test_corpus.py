@@ -96,7 +96,10 @@ def test_a_site_behind_nginx():
     assert (settings.module, settings.chdir) == ("shop.wsgi:application", "/srv/shop")
     assert (settings.processes, settings.threads, settings.harakiri, settings.max_requests) == (4, 2, 60, 5000)
     assert [(s.protocol, s.address) for s in settings.sockets] == [("uwsgi", "/run/shop/django.sock")]
-    assert settings.static_map == (("/static", "/srv/shop/static/"), ("/media/", "/srv/shop/media"))
+    assert settings.static_map == (
+        ("/static", "/srv/shop/static/", False),
+        ("/media/", "/srv/shop/media", False),
+    )
     assert settings.env[0] == ("DJANGO_SETTINGS_MODULE", "shop.settings")
     assert settings.attach_daemon == ("/srv/shop/venv/bin/celery -A shop worker --loglevel=info",)
     assert settings.touch_reload == (str(OWN / "django.ini"),)

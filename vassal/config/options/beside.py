@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from vassal.config.line_types import CRON2S, CRONS, DAEMON2S, HOOKS, SMARTS
 from vassal.config.option import PLANNED, Option, option
-from vassal.config.types import EXPIRIES, FLAG, MAPS, PATHS, REGEXES, TEXTS, TYPE_EXPIRIES, choice, seconds
+from vassal.config.types import EXPIRIES, FLAG, MAPS, PATHS, REGEXES, TEXTS, TYPE_EXPIRIES, WHOLE_MAPS, choice, seconds
 
 if TYPE_CHECKING:
     from vassal.config.types import Type
@@ -29,28 +29,30 @@ OPTIONS: tuple[Option, ...] = (
     _row("unique-cron", CRONS, "the same, never twice at once"),
     _row("cron2", CRON2S, "the same with names: minute=…,hour=…,unique=1 COMMAND"),
     _row("cron-harakiri", seconds(), "end a cron command that runs longer"),
-    _row("static-map", MAPS, "serve files: URL=DIRECTORY or URL=FILE"),
-    _row("static-map2", MAPS, "the same, with the URL's path kept below the directory"),
-    _row("check-static", PATHS, "serve what exists in this directory", "static-check"),
-    _row("check-static-docroot", FLAG, "serve what exists in the DOCUMENT_ROOT that the web server names"),
-    _row("static-index", TEXTS, "file that answers for a directory"),
-    _row("static-safe", PATHS, "a directory that links may lead to"),
-    _row("static-skip-ext", TEXTS, "never serve files that end so"),
-    _row("static-expires", EXPIRIES, "caching time of files whose name a regular expression finds"),
-    _row("static-expires-mtime", EXPIRIES, "the same, counted from the file's change"),
-    _row("static-expires-uri", EXPIRIES, "caching time by the request's URI"),
-    _row("static-expires-uri-mtime", EXPIRIES, "the same, counted from the file's change"),
-    _row("static-expires-path-info", EXPIRIES, "caching time by the request's path"),
-    _row("static-expires-path-info-mtime", EXPIRIES, "the same, counted from the file's change"),
-    _row("static-expires-type", TYPE_EXPIRIES, "caching time by content type"),
-    _row("static-expires-type-mtime", TYPE_EXPIRIES, "the same, counted from the file's change"),
-    _row("static-gzip", REGEXES, "send FILE.gz for names that this regular expression finds"),
-    _row("static-gzip-all", FLAG, "send FILE.gz where there is one"),
-    _row("static-gzip-dir", PATHS, "send FILE.gz below this directory", "static-gzip-prefix"),
-    _row("static-gzip-ext", TEXTS, "send FILE.gz for names that end so", "static-gzip-suffix"),
-    _row("static-cache-paths", seconds(), "remember for so long where a file was found"),
-    _row("mime-file", PATHS, "a file of content types", "mimefile"),
-    _row(
+    option("static-map", MAPS, "serve files: URL=DIRECTORY or URL=FILE"),
+    option("static-map2", WHOLE_MAPS, "the same, with the URL's path kept below the directory", field="static_map"),
+    option("check-static", PATHS, "serve what exists in this directory", "static-check"),
+    option(
+        "check-static-docroot", FLAG, "serve what exists in the DOCUMENT_ROOT that a web server on a UNIX socket names"
+    ),
+    option("static-index", TEXTS, "file that answers for a directory"),
+    option("static-safe", PATHS, "a directory that links may lead to"),
+    option("static-skip-ext", TEXTS, "never serve files that end so"),
+    option("static-expires", EXPIRIES, "caching time of files whose name a regular expression finds"),
+    option("static-expires-mtime", EXPIRIES, "the same, counted from the file's change"),
+    option("static-expires-uri", EXPIRIES, "caching time by the request's URI"),
+    option("static-expires-uri-mtime", EXPIRIES, "the same, counted from the file's change"),
+    option("static-expires-path-info", EXPIRIES, "caching time by the request's path"),
+    option("static-expires-path-info-mtime", EXPIRIES, "the same, counted from the file's change"),
+    option("static-expires-type", TYPE_EXPIRIES, "caching time by content type"),
+    option("static-expires-type-mtime", TYPE_EXPIRIES, "the same, counted from the file's change"),
+    option("static-gzip", REGEXES, "send FILE.gz for names that this regular expression finds"),
+    option("static-gzip-all", FLAG, "send FILE.gz where there is one"),
+    option("static-gzip-dir", PATHS, "send FILE.gz below this directory", "static-gzip-prefix"),
+    option("static-gzip-ext", TEXTS, "send FILE.gz for names that end so", "static-gzip-suffix"),
+    option("static-cache-paths", seconds(), "remember for so long where a file was found"),
+    option("mime-file", PATHS, "a file of content types", "mimefile"),
+    option(
         "file-serve-mode",
         choice("x-sendfile", "xsendfile", "x-accel-redirect", "x-accel", "nginx", "offloading"),
         "who sends the file: the web server by a header, or we",
