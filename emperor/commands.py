@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from emperor import states
 from emperor.control import Outcome, UnknownVassal
 from emperor.listeners import shown
+from emperor.names import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 PATIENCE = 0.3
 """Seconds that `status` waits for fresh counters."""
+
+
+RUNNING = -(2**31)
+"""Exit status of a cron job that runs for the first time, or has never run."""
 
 
 class Commands:
@@ -110,7 +115,7 @@ class Commands:
             "next_wake": None if vassal.wake_at is None else wall + vassal.wake_at - now,
             "rss": rss,
             "uid": run.facts.uid if run is not None and run.facts is not None else None,
-            "cron": [],
+            "cron": _jobs(fleet.cron.get(name)),
             "daemons": [],
         }
 
@@ -178,6 +183,23 @@ class Commands:
         """Return the file that holds the output of vassal `name`, None where it is the emperor's own."""
         self._named([name])
         return self._fleet.log_path(name)
+
+
+def _jobs(said: link.CronReport | None) -> list[dict[str, Any]]:
+    """Return one object a cron job: epoch seconds, exit status, seconds; None for what has not been."""
+    if said is None:
+        return []
+    rows = zip(said.commands, said.next, said.last, said.exits, said.took_ms, strict=False)
+    return [
+        {
+            "command": printable(command),
+            "next": due or None,
+            "last": last or None,
+            "exit": status if last and status != RUNNING else None,
+            "duration": took / 1000 if last and status != RUNNING else None,
+        }
+        for command, due, last, status, took in rows
+    ]
 
 
 def _shown(vassal: states.Vassal, stats: link.Stats | None) -> str:

@@ -79,6 +79,8 @@ class Fleet:
         self.since: dict[str, float] = {}
         """Wall-clock second at which each vassal's state began."""
         self.failed_at: dict[str, float] = {}
+        self.cron: dict[str, link.CronReport] = {}
+        """What each vassal said last of its cron jobs."""
 
     def say(self, text: str) -> None:
         """Log one line: what a vassal said must not forge another."""
@@ -192,7 +194,7 @@ class Fleet:
         self._doors.remove(name)
         self.store.shut(name)
         self._pace.cancel(name)
-        for table in (self.since, self.failed_at, self._hearing.wished, self._left):
+        for table in (self.since, self.failed_at, self.cron, self._hearing.wished, self._left):
             table.pop(name, None)
         self.waiters.resolve(name, None, ok=False, text="its file is gone")
         heir = self._reborn.pop(name, None)

@@ -61,6 +61,7 @@ class Run:
     facts: link.Facts | None = None
     pending: list[listeners.Kept] | None = None
     stats: link.Stats | None = None
+    cron: link.CronReport | None = None
     answered: asyncio.Event | None = None
     """Set by the next `Stats`, while somebody waits for them."""
     doomed: bool = False
@@ -143,6 +144,8 @@ class Run:
                 self.loyal = True
             case link.Parking():
                 self.parking = True
+            case link.CronReport():
+                self.cron = record
 
     def _out_of_turn(self, record: link.Record) -> str | None:
         """Return why `record` may not come now, None where it may."""

@@ -61,6 +61,8 @@ class Hearing:
             case link.Chained():
                 reason = printable(record.reason[:REASON_LIMIT])
                 feed(name, states.Chained(number, reason, record.detail, record.edited))
+            case link.CronReport():
+                self._fleet.cron[name] = record
             case link.Heartbeat():
                 feed(name, states.Heartbeat(number))
             case link.ReloadWanted():

@@ -51,6 +51,9 @@ class Owner(Protocol):
     def loaded(self, slot: int) -> None:
         """The worker in `slot` has loaded the app."""
 
+    def reaped(self, pid: int, status: int) -> None:
+        """Another child has ended with `status`."""
+
     def gone(self, slot: int, child: Child, status: int) -> None:
         """The worker in `slot` has ended with `status` (negative: the signal)."""
 
@@ -196,6 +199,8 @@ class Children:
             slot = slots.get(pid)
             if slot is not None:
                 self._gone(slot, os.waitstatus_to_exitcode(status))
+            else:
+                self._owner.reaped(pid, os.waitstatus_to_exitcode(status))
 
     def _gone(self, slot: int, status: int) -> None:
         child = self.by_slot[slot]

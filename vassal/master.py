@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from vassal import harakiri, link, logs, net, pidfile, pool, sessions, titles, touch, worker
 from vassal.children import SIGNALS, Children
+from vassal.jobs import Jobs
 from vassal.loader import LoadError, load_apps
 from vassal.readycheck import ReadyCheck
 from vassal.scoreboard import Scoreboard
@@ -78,6 +79,7 @@ class Master:
         self._selector = selectors.DefaultSelector()
         self._children = Children(self, self._pool, self._board, self._selector, self._introduce)
         self._slumber = Slumber(settings, self._pool, generation.ports, self._selector, self._children.act)
+        self._jobs = Jobs(settings, self._selector, self._tell_jobs)
         self._check: ReadyCheck | None = None
         if settings.ready_check:
             self._check = ReadyCheck(settings.ready_check, settings.ready_check_timeout)
@@ -173,9 +175,10 @@ class Master:
         while self._signals:
             self._signalled(self._signals.pop(0), now)
         self._children.reap()
-        if self._pool.closing and not self._children.by_slot:
+        self._jobs.look(now)
+        if self._pool.closing and not self._children.by_slot and not self._jobs.busy:
             self._finished = 0 if self._finished is None else self._finished
-        elif self._slumber.ending and not self._children.by_slot:
+        elif self._slumber.ending and not self._children.by_slot and not self._jobs.busy:
             self._park()
         elif self._check_until is not None and now >= self._check_until:
             settings = self._it.settings
@@ -232,7 +235,7 @@ class Master:
         logs.say("idle: ending; the emperor waits for the next connection" if self._it.link else "idle: ending")
         for path in self._pidfiles():
             pidfile.remove(path)
-        self._post(link.Parking())
+        self._post(link.Parking(self._jobs.wake(), self._jobs.minute))
         self._slumber.leave_doors()
         self._it.ports.close()
         self._finished = 0
@@ -290,15 +293,17 @@ class Master:
             self._selector.unregister(self._it.link.fileno())
             self._it.link.close()
             self._it.link = None
+            self._jobs.terminate()
             logs.say("the emperor is gone: finishing what runs")
             self._retire(self._it.settings.reload_mercy, time.monotonic())
 
     def _obey(self, record: link.Record) -> None:
         now = time.monotonic()
         if isinstance(record, link.Activate):
-            self._serve_alone()
+            self._serve_alone(record.minute, record.running)
         elif isinstance(record, link.Release):
-            self._post(link.Released())
+            self._jobs.release()
+            self._post(link.Released(*self._jobs.parting()))
         elif isinstance(record, link.Retire):
             self._retire(record.mercy, now, final=record.final)
         elif isinstance(record, link.ReloadWorkers):
@@ -316,7 +321,9 @@ class Master:
             self._it.ports.unlink()
             for path in self._pidfiles():
                 pidfile.remove(path)
-            self._post(link.Released())
+            self._jobs.terminate()
+            self._post(link.Released(*self._jobs.parting()))
+        self._jobs.release()
         self._slumber.leave_doors()
         if not self._restarting:
             self._it.ports.close()
@@ -350,6 +357,7 @@ class Master:
     def leave(self) -> None:
         """Give up, in a worker, what only the master may hold."""
         self._selector.close()
+        self._jobs.leave()
         os.close(self._wake_read)
         os.close(self._wake_write)
         if self._it.link is not None:
@@ -416,6 +424,13 @@ class Master:
             logs.say("ready: " + (", ".join(ports.keys()) or "no listeners"))
         self._slumber.begin(now)
 
+    def reaped(self, pid: int, status: int) -> None:
+        """Note the end of a job; other children are what the app has left."""
+        self._jobs.reaped(pid, status)
+
+    def _tell_jobs(self) -> None:
+        self._post(self._jobs.report())
+
     def gone(self, slot: int, child: Child, status: int) -> None:
         """Count what the worker in `slot` did; before the generation is ready its death is the generation's."""
         if self._finished is not None:
@@ -481,14 +496,17 @@ class Master:
     def _timeout(self) -> float | None:
         if self._signals:
             return 0.0
-        moments = [moment for moment in (self._pool.deadline(), self._check_until) if moment is not None]
+        deadlines = (self._pool.deadline(), self._check_until, self._jobs.deadline())
+        moments = [moment for moment in deadlines if moment is not None]
         if self._ready_at is not None and not self._pool.closing:
             moments.append(self._tick_at)
         first = min(moments, default=float("inf"))
         return max(0.0, first - time.monotonic()) if first < float("inf") else None
 
-    def _serve_alone(self) -> None:
-        """No predecessor serves any more: its sockets' settings and the pidfiles are this generation's now."""
+    def _serve_alone(self, minute: int = 0, running: Sequence[str] = ()) -> None:
+        """No predecessor serves any more: its sockets' settings, pidfiles and jobs are this generation's now."""
+        if self._jobs:
+            self._jobs.activate(minute, running)
         self._it.ports.apply(self._it.settings)
         for path in self._pidfiles():
             pidfile.write(path)

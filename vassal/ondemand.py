@@ -16,7 +16,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from vassal import identity, link, logs, net, ports
+from vassal import identity, jobs, link, logs, net, ports
 from vassal.config.reader import reason
 from vassal.config.settings import SocketSpec
 
@@ -148,7 +148,7 @@ def park(end: link.End, settings: Settings, bound: ports.Ports) -> int:
     bound.apply(settings)
     for record, fds in (
         (link.Listening(bound.keys(), bound.inodes()), bound.descriptors()),
-        (link.Parking(), ()),
+        (link.Parking(jobs.next_wake(settings)), ()),
     ):
         try:
             end.post(record, fds)

@@ -138,6 +138,18 @@ class Parking(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class CronReport(Record):
+    """What `status` shows of cron jobs, one item of each list a job: epoch seconds (0: none), exit status, duration."""
+
+    NAME: ClassVar[str] = "cron"
+    commands: tuple[str, ...]
+    next: tuple[int, ...]
+    last: tuple[int, ...]
+    exits: tuple[int, ...]
+    took_ms: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Chained(Record):
     """Answer to `ReloadWorkers`: all workers are new; or not, for `reason`. `edited`: not tried, the file differs."""
 
@@ -295,6 +307,7 @@ FROM_VASSAL: tuple[type[Record], ...] = (
     ReloadWanted,
     Parking,
     Chained,
+    CronReport,
 )
 FROM_EMPEROR: tuple[type[Record], ...] = (
     Contract,

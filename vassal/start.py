@@ -84,6 +84,8 @@ class Start:
             settings, chosen, bound = self._prepare()
             if self._parks(settings) and self._end is not None:
                 return self._park(self._end, settings, bound)
+            if contract.purpose == "jobs" and self._end is not None:
+                return run_errands(self._end, contract, settings)
             if chosen.execute:
                 self._execute(settings, chosen, bound)
             return finish(self._end, contract, settings, chosen, bound, self._read_files)
@@ -140,6 +142,8 @@ class Start:
         directory = os.path.join(self._base, settings.chdir or "")
         if address:
             settings = ondemand.with_address(settings, address, directory)
+        if self._contract.purpose == "jobs":
+            settings = replace(settings, sockets=())
         bound = ports.Ports(settings, directory, self._offers_for(uid))
         os.umask(settings.umask if settings.umask is not None else 0o022)
         if verdict.own:
@@ -337,6 +341,34 @@ def serve(sock: socket.socket) -> int:
     return Start(end, contract, offers).run()
 
 
+def move_in(settings: Settings, directory: str) -> None:
+    """Take the vassal's environment and working directory.
+
+    Raises:
+        StartError: it cannot be entered.
+    """
+    for name in settings.unenv:
+        os.environ.pop(name, None)
+    os.environ.update(settings.env)
+    time.tzset()
+    try:
+        os.chdir(directory)
+    except OSError as error:
+        raise StartError("config", f"cannot chdir to {directory}: {error.strerror}") from None
+
+
+def run_errands(end: link.End, contract: link.Contract, settings: Settings) -> int:
+    """Run the cron jobs of a vassal that sleeps; return the exit status.
+
+    Raises:
+        StartError: its directory cannot be entered.
+    """
+    from vassal.errands import Errands  # noqa: PLC0415 (nobody else needs it)
+
+    move_in(settings, os.path.join(os.path.dirname(contract.source) or "/", settings.chdir or ""))
+    return Errands(end, settings).run()
+
+
 def finish(  # noqa: PLR0913, PLR0917 (what an exec hands over)
     end: link.End | None,
     contract: link.Contract,
@@ -349,14 +381,10 @@ def finish(  # noqa: PLR0913, PLR0917 (what an exec hands over)
     base = os.path.dirname(contract.source) or "/"
     directory = os.path.join(base, settings.chdir or "")
     first = dict(os.environ)
-    for name in settings.unenv:
-        os.environ.pop(name, None)
-    os.environ.update(settings.env)
-    time.tzset()
     try:
-        os.chdir(directory)
-    except OSError as error:
-        return fail(end, StartError("config", f"cannot chdir to {directory}: {error.strerror}"))
+        move_in(settings, directory)
+    except StartError as error:
+        return fail(end, error)
     interpreter.enter(chosen)
     wanted = [value for name, value in settings.env if name == "PYTHONPATH"]  # -I has made the interpreter ignore it
     entries = [entry for value in wanted for entry in reversed(value.split(":")) if entry]

@@ -9,6 +9,7 @@ import re
 from typing import TYPE_CHECKING
 
 from vassal.config.types import Type
+from vassal.cron import parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +38,7 @@ def _cron(text: str, warn: Callable[[str], None]) -> str:
                 warn(warning)
         return text
     if _CRONTAB.match(text):
+        parse(text)
         return text
     raise ValueError(
         "expected five numbers (minute hour day month weekday, -1 for any), or five crontab fields or @daily and the "
@@ -67,7 +69,7 @@ def keyed(text: str, known: frozenset[str]) -> dict[str, str]:
     return found
 
 
-_CRON2_KEYS = frozenset(("minute", "hour", "day", "month", "week", "unique", "harakiri"))
+CRON2_KEYS = frozenset(("minute", "hour", "day", "month", "week", "unique", "harakiri"))
 
 
 def _cron2(text: str, warn: Callable[[str], None]) -> str:
@@ -75,7 +77,7 @@ def _cron2(text: str, warn: Callable[[str], None]) -> str:
     if "=" not in keys:
         command = text
         keys = ""
-    for key, value in keyed(keys, _CRON2_KEYS).items():
+    for key, value in keyed(keys, CRON2_KEYS).items():
         if not re.fullmatch(r"-?[0-9]{1,18}", value):
             raise ValueError(f"{key}={value}: expected a number")
         warning = cron_range(key, int(value))

@@ -1,0 +1,328 @@
+"""Cron jobs of one generation: started when they are due, one minute at most once; tagged, timed, reaped.
+
+What is due says `vassal.cron`. The one danger is running a job twice: so nothing starts before `activate` has said
+which minute was the last, and nothing after `release`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from vassal import cron, link, logs, sessions, zone
+from vassal.config.line_types import CRON2_KEYS, keyed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from vassal.config import Settings
+
+SHORTEST, LONGEST = 0.0, 3600.0
+"""Seconds between two looks at the wall clock: it may be set meanwhile."""
+READ = 16384
+"""Bytes of a job's output that are read in one turn."""
+LAST_READS = 16
+"""Reads after a job's end: what it left running may write for ever."""
+LINE = 4096
+"""Bytes of a line of output after which it is cut into several."""
+RUNNING = -(2**31)
+"""Exit status of a job that runs, or has never run."""
+SHOWN = 100
+"""Jobs that `status` shows, at most."""
+COMMAND = 200
+"""Characters of a command that `status` shows."""
+
+
+@dataclass(slots=True)
+class _Entry:
+    """One line, when it is due next (epoch minute), and its last run."""
+
+    job: cron.Job
+    due: int | None = None
+    waits: bool = False
+    """It was due while it still ran, and is unique: it starts when that ends."""
+    last: int = 0
+    exit: int = RUNNING
+    took_ms: int = 0
+
+
+@dataclass(slots=True)
+class _Run:
+    """One running command: its process group, the read end of its output, and when it is killed (monotonic)."""
+
+    entry: _Entry
+    pid: int
+    pipe: int
+    began: float
+    kill_at: float | None
+    text: bytearray = field(default_factory=bytearray)
+
+
+def parsed(settings: Settings) -> list[cron.Job]:
+    """Return all cron lines of a vassal's file.
+
+    Raises:
+        ValueError: one of them is none.
+    """
+    limit = settings.cron_harakiri
+    jobs = [cron.parse(line, harakiri=limit) for line in settings.cron]
+    jobs += [cron.parse(line, unique=True, harakiri=limit) for line in settings.unique_cron]
+    for line in settings.cron2:
+        keys, _, command = line.partition(" ")
+        if "=" not in keys:
+            keys, command = "", line
+        jobs.append(cron.parse2(keyed(keys, CRON2_KEYS), command.strip(), limit))
+    return jobs
+
+
+def next_wake(settings: Settings) -> int:
+    """Return the epoch second at which the first job of a sleeping vassal is due, 0 for none."""
+    jobs = parsed(settings)
+    if not jobs:
+        return 0
+    offset = zone.offset()
+    now = int(time.time()) // 60
+    return min((due * 60 for job in jobs if (due := job.schedule.next_due(now, offset)) is not None), default=0)
+
+
+class Jobs:
+    """`tell` is called when something has changed that `status` shows."""
+
+    def __init__(self, settings: Settings, selector: selectors.BaseSelector, tell: Callable[[], None]) -> None:
+        self._selector = selector
+        self._tell = tell
+        self._entries = [_Entry(job) for job in parsed(settings)]
+        self._offset = zone.offset() if self._entries else None
+        self._runs: dict[int, _Run] = {}
+        self._elsewhere: list[tuple[str, sessions.Process]] = []
+        """Unique jobs that an earlier generation still runs: command and process."""
+        self.active = False
+        self.minute = 0
+        """The last minute that was served (epoch minutes); 0: none."""
+
+    # --- the master's calls --------------------------------------------------------------------------------------
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job runs."""
+        return bool(self._runs)
+
+    def activate(self, minute: int, running: Sequence[str], *, at_once: bool = False) -> None:
+        """No other generation starts jobs any more; the last one served `minute` and still runs `running`.
+
+        What was due in minutes before this one is not made up. `at_once`: started for what is due in this minute.
+        """
+        now = int(time.time()) // 60
+        self.active = True
+        self.minute = max(minute, now - 1) if minute or at_once else now
+        self._elsewhere = [found for text in running if (found := _elsewhere(text)) is not None]
+        for entry in self._entries:
+            entry.due = self._next(entry, self.minute)
+        self._tell()
+
+    def release(self) -> None:
+        """Start no more jobs; those that run go on."""
+        self.active = False
+        for entry in self._entries:
+            entry.due, entry.waits = None, False
+
+    def parting(self) -> tuple[int, tuple[str, ...]]:
+        """Return the last minute served, and the unique jobs that still run: what a successor is told."""
+        unique = [run for run in self._runs.values() if run.entry.job.unique]
+        return self.minute, tuple(f"{run.pid} {_start(run.pid)} {run.entry.job.command}" for run in unique)
+
+    def wake(self) -> int:
+        """Return the epoch second at which the next job is due, 0 for none."""
+        found = (self._next(entry, max(self.minute, int(time.time()) // 60)) for entry in self._entries)
+        return min((due * 60 for due in found if due is not None), default=0)
+
+    def look(self, now: float) -> None:
+        """Start what is due, kill what runs too long. `now`: monotonic seconds."""
+        if self.active and self._entries:
+            minute = int(time.time()) // 60
+            for entry in self._entries:
+                if entry.due is not None and entry.due <= minute:
+                    self._be_due(entry, minute, now)
+                elif entry.waits and not self._runs_already(entry):
+                    entry.waits = False
+                    self._start(entry, now)
+            self.minute = max(self.minute, minute)
+        for run in list(self._runs.values()):
+            if run.kill_at is not None and now >= run.kill_at:
+                run.kill_at = None
+                logs.say(f"cron: {run.entry.job.command[:COMMAND]} ran longer than {run.entry.job.harakiri} s: killed")
+                _kill(run.pid, signal.SIGKILL)
+
+    def deadline(self) -> float | None:
+        """Return when `look` is needed next without any event (monotonic seconds)."""
+        now = time.monotonic()
+        moments = [run.kill_at for run in self._runs.values() if run.kill_at is not None]
+        dues = [entry.due for entry in self._entries if entry.due is not None] if self.active else []
+        if dues:
+            moments.append(now + min(max(min(dues) * 60 - time.time(), SHORTEST), LONGEST))
+        if any(entry.waits for entry in self._entries) and self._elsewhere:
+            moments.append(now + 1.0)  # another generation's job: its end is no event here
+        return min(moments, default=None)
+
+    def reaped(self, pid: int, status: int) -> bool:
+        """Take note of the end of `pid` (`status` as of `subprocess`); False: it is no job."""
+        run = self._runs.pop(pid, None)
+        if run is None:
+            return False
+        for _ in range(LAST_READS):
+            if not self._read(run):
+                break
+        self._hang_up(run)
+        entry = run.entry
+        entry.exit, entry.took_ms = status, int((time.monotonic() - run.began) * 1000)
+        if status:
+            took = entry.took_ms / 1000
+            logs.say(f"cron: {entry.job.command[:COMMAND]} ended with {_ended(status)} after {took:.1f} s")
+        self._tell()
+        return True
+
+    def terminate(self) -> None:
+        """The vassal ends for good: ask what runs to end."""
+        self.release()
+        for pid in self._runs:
+            _kill(pid, signal.SIGTERM)
+
+    def leave(self) -> None:
+        """Give up, in a worker, what only the master may hold."""
+        for run in self._runs.values():
+            os.close(run.pipe)
+
+    def report(self) -> link.CronReport:
+        """Return what `status` shows of the first `SHOWN` jobs."""
+        entries = self._entries[:SHOWN]
+        return link.CronReport(
+            commands=tuple(entry.job.command[:COMMAND] for entry in entries),
+            next=tuple((entry.due or 0) * 60 for entry in entries),
+            last=tuple(entry.last for entry in entries),
+            exits=tuple(entry.exit for entry in entries),
+            took_ms=tuple(entry.took_ms for entry in entries),
+        )
+
+    def __bool__(self) -> bool:
+        return bool(self._entries)
+
+    # --- one job -------------------------------------------------------------------------------------------------
+
+    def _next(self, entry: _Entry, after: int) -> int | None:
+        return entry.job.schedule.next_due(after, self._offset) if self._offset is not None else None
+
+    def _be_due(self, entry: _Entry, minute: int, now: float) -> None:
+        missed = entry.due != minute  # the clock was set forward, or the machine slept: not made up
+        if missed and not entry.job.schedule.due(minute, self._offset or (lambda _: 0)):
+            entry.due = self._next(entry, minute)
+            return
+        entry.due = self._next(entry, minute)
+        if entry.job.unique and self._runs_already(entry):
+            entry.waits = True
+        else:
+            self._start(entry, now)
+
+    def _runs_already(self, entry: _Entry) -> bool:
+        self._elsewhere = [(command, process) for command, process in self._elsewhere if _lives(process)]
+        return any(run.entry is entry for run in self._runs.values()) or any(
+            command == entry.job.command for command, _ in self._elsewhere
+        )
+
+    def _start(self, entry: _Entry, now: float) -> None:
+        entry.last, entry.exit = int(time.time()), RUNNING
+        try:
+            reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError as error:
+            logs.say(f"cron: cannot run {entry.job.command[:COMMAND]}: {error.strerror}")
+            return
+        os.set_blocking(writing, True)
+        try:
+            pid = os.posix_spawn(
+                "/bin/sh",
+                ["sh", "-c", entry.job.command],
+                os.environ,
+                file_actions=[
+                    (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+                    (os.POSIX_SPAWN_DUP2, writing, 1),
+                    (os.POSIX_SPAWN_DUP2, writing, 2),
+                ],
+                setpgroup=0,
+                setsigmask=(),
+                setsigdef=set(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP},
+            )
+        except OSError as error:
+            os.close(reading)
+            logs.say(f"cron: cannot run {entry.job.command[:COMMAND]}: {error.strerror}")
+            return
+        finally:
+            os.close(writing)
+        harakiri = entry.job.harakiri
+        run = self._runs[pid] = _Run(entry, pid, reading, now, now + harakiri if harakiri else None)
+        self._selector.register(reading, selectors.EVENT_READ, lambda: self._read(run))
+        self._tell()
+
+    def _read(self, run: _Run) -> bool:
+        """Log what has come; False: there was nothing."""
+        try:
+            data = os.read(run.pipe, READ)
+        except BlockingIOError:
+            return False
+        if not data:  # closed by the command, which may run on
+            with contextlib.suppress(KeyError, ValueError):
+                self._selector.unregister(run.pipe)
+            return False
+        run.text += data
+        *lines, rest = bytes(run.text).split(b"\n")
+        while len(rest) >= LINE:
+            lines.append(rest[:LINE])
+            rest = rest[LINE:]
+        run.text[:] = rest
+        for line in lines:
+            _log(run, line)
+        return True
+
+    def _hang_up(self, run: _Run) -> None:
+        with contextlib.suppress(KeyError, ValueError):
+            self._selector.unregister(run.pipe)
+        os.close(run.pipe)
+        if run.text:
+            _log(run, bytes(run.text))
+
+
+def _log(run: _Run, line: bytes) -> None:
+    words = run.entry.job.command.split()
+    label = os.path.basename(words[0]) if words else "sh"
+    logs.say(f"cron {label}: {line.decode(errors='backslashreplace')}")
+
+
+def _kill(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, number)
+
+
+def _start(pid: int) -> int:
+    found = sessions.look(pid)
+    return found.start if found is not None else 0
+
+
+def _elsewhere(text: str) -> tuple[str, sessions.Process] | None:
+    pid, _, rest = text.partition(" ")
+    start, _, command = rest.partition(" ")
+    if not (pid.isdigit() and start.isdigit()):
+        return None
+    found = sessions.look(int(pid))
+    return (command, found) if found is not None and found.start == int(start) else None
+
+
+def _lives(process: sessions.Process) -> bool:
+    now = sessions.look(process.pid)
+    return now is not None and now.start == process.start and now.state not in "ZX"
+
+
+def _ended(status: int) -> str:
+    return f"status {status}" if status >= 0 else f"signal {-status}"
