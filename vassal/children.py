@@ -215,3 +215,12 @@ class Children:
     def _signal(child: Child, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(child.pid, number)  # ours until it is reaped: the pid cannot be anybody else's
+
+
+def describe(status: int) -> str:
+    """Return how a process ended, for people: ``was killed by SIGSEGV``, ``exited with status 3``."""
+    if status >= 0:
+        return f"exited with status {status}"
+    with contextlib.suppress(ValueError):
+        return f"was killed by {signal.Signals(-status).name}"
+    return f"was killed by signal {-status}"

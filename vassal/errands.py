@@ -65,6 +65,7 @@ class Errands:
         if self._over or (not self._heard and time.monotonic() >= self._until):
             return True
         if self._heard and self._jobs.active:
+            self._jobs.tell_all()
             self._post(link.Parking(self._jobs.wake(), self._jobs.minute))
             return True
         return False

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 SHORTEST, LONGEST = 0.0, 3600.0
 """Seconds between two looks at the wall clock: it may be set meanwhile."""
+TELL_EVERY = 2.0
+"""Seconds between two reports: a thousand jobs in a minute are not two thousand packets."""
 READ = 16384
 """Bytes of a job's output that are read in one turn."""
 LAST_READS = 16
@@ -101,6 +103,8 @@ class Jobs:
         self._runs: dict[int, _Run] = {}
         self._elsewhere: list[tuple[str, sessions.Process]] = []
         """Unique jobs that an earlier generation still runs: command and process."""
+        self._news = False
+        self._tell_at = 0.0
         self.active = False
         self.minute = 0
         """The last minute that was served (epoch minutes); 0: none."""
@@ -123,7 +127,7 @@ class Jobs:
         self._elsewhere = [found for text in running if (found := _elsewhere(text)) is not None]
         for entry in self._entries:
             entry.due = self._next(entry, self.minute)
-        self._tell()
+        self._news = True
 
     def release(self) -> None:
         """Start no more jobs; those that run go on."""
@@ -157,6 +161,15 @@ class Jobs:
                 run.kill_at = None
                 logs.say(f"cron: {run.entry.job.command[:COMMAND]} ran longer than {run.entry.job.harakiri} s: killed")
                 _kill(run.pid, signal.SIGKILL)
+        if self._news and now >= self._tell_at:
+            self._tell_at = now + TELL_EVERY
+            self.tell_all()
+
+    def tell_all(self) -> None:
+        """Tell what has changed, if anything has."""
+        if self._news:
+            self._news = False
+            self._tell()
 
     def deadline(self) -> float | None:
         """Return when `look` is needed next without any event (monotonic seconds)."""
@@ -165,6 +178,8 @@ class Jobs:
         dues = [entry.due for entry in self._entries if entry.due is not None] if self.active else []
         if dues:
             moments.append(now + min(max(min(dues) * 60 - time.time(), SHORTEST), LONGEST))
+        if self._news:
+            moments.append(self._tell_at)
         if any(entry.waits for entry in self._entries) and self._elsewhere:
             moments.append(now + 1.0)  # another generation's job: its end is no event here
         return min(moments, default=None)
@@ -183,7 +198,7 @@ class Jobs:
         if status:
             took = entry.took_ms / 1000
             logs.say(f"cron: {entry.job.command[:COMMAND]} ended with {_ended(status)} after {took:.1f} s")
-        self._tell()
+        self._news = True
         return True
 
     def terminate(self) -> None:
@@ -264,7 +279,7 @@ class Jobs:
         harakiri = entry.job.harakiri
         run = self._runs[pid] = _Run(entry, pid, reading, now, now + harakiri if harakiri else None)
         self._selector.register(reading, selectors.EVENT_READ, lambda: self._read(run))
-        self._tell()
+        self._news = True
 
     def _read(self, run: _Run) -> bool:
         """Log what has come; False: there was nothing."""

@@ -17,12 +17,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vassal import harakiri, link, logs, net, pidfile, pool, sessions, titles, touch, worker
-from vassal.children import SIGNALS, Children
+from vassal.chaining import Chaining
+from vassal.children import SIGNALS, Children, describe
+from vassal.gate import Gate
 from vassal.jobs import Jobs
 from vassal.loader import LoadError, load_apps
-from vassal.readycheck import ReadyCheck
 from vassal.scoreboard import Scoreboard
 from vassal.slumber import Slumber
+from vassal.tally import Tally
 
 if TYPE_CHECKING:
     import socket
@@ -37,8 +39,6 @@ STATS_EVERY = 2.0
 """Seconds between two looks at the counters; `Stats` goes out only where they changed."""
 LOYAL_EVERY = 0.2
 """The same until the first request: an early death must be known for what it is."""
-FIRST = 1
-"""Slot of the worker that answers the ready-check."""
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -80,27 +80,20 @@ class Master:
         self._children = Children(self, self._pool, self._board, self._selector, self._introduce)
         self._slumber = Slumber(settings, self._pool, generation.ports, self._selector, self._children.act)
         self._jobs = Jobs(settings, self._selector, self._tell_jobs)
-        self._check: ReadyCheck | None = None
-        if settings.ready_check:
-            self._check = ReadyCheck(settings.ready_check, settings.ready_check_timeout)
-        self._check_until: float | None = None
+        self._gate = Gate(settings, self._selector, self._passed)
+        self._tally = Tally(generation.loyalty, own=1 if settings.ready_check else 0)
         self._loaded: list[int] = []
-        """Slots whose workers wait for the ready-check."""
-        self._chain_asked = False
-        self._last_why = ("", "")
+        """Slots whose workers wait for the generation to be ready."""
+        self._chaining = Chaining(self._pool, generation.unedited, self._post, self._want_reload, lazy=self._lazy)
         self._judge_at = 0.0
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._ready_at: float | None = None
-        self._loyal = False
         self._finished: int | None = None
         self._restarting = False
         self._tick_at = 0.0
         self._touches = touch.Touches(settings.touch_reload, generation.directory, generation.source)
         chained = (*settings.touch_workers_reload, *settings.touch_chain_reload)
         self._code_touches = touch.Touches(chained, generation.directory, "")
-        self._told: tuple[object, ...] = ()
-        self._past = [0, 0]
-        self._respawns = 0
 
     # --- life ----------------------------------------------------------------------------------------------------
 
@@ -122,8 +115,7 @@ class Master:
         while self._finished is None:
             self._children.act(self._pool.decide(time.monotonic()))
             self._look()
-            if self._pool.chain_ended is not None:
-                self._tell_chain(self._pool.chain_ended)
+            self._chaining.look()
             if self._finished is None:
                 for key, _ in self._selector.select(self._timeout()):
                     key.data()
@@ -180,9 +172,8 @@ class Master:
             self._finished = 0 if self._finished is None else self._finished
         elif self._slumber.ending and not self._children.by_slot and not self._jobs.busy:
             self._park()
-        elif self._check_until is not None and now >= self._check_until:
-            settings = self._it.settings
-            self._checked(f"{settings.ready_check} was not answered within {settings.ready_check_timeout} s")
+        elif self._gate.until is not None:
+            self._gate.look(now)
         elif self._ready_at is not None and now >= self._tick_at:
             self._tick_at = now + self._pace()
             self._tick(now)
@@ -192,10 +183,10 @@ class Master:
         settings = self._it.settings
         touched = bool(self._touches or self._code_touches)
         if self._slumber.asleep and not self._children.by_slot:
-            if not self._loyal:
+            if not self._tally.loyal:
                 return self._it.loyalty
             return min(settings.heartbeat or float("inf"), touch.EVERY if touched else float("inf"))
-        if not self._loyal:
+        if not self._tally.loyal:
             return LOYAL_EVERY
         often = bool(settings.harakiri or touched or settings.idle or self._pool.cheaper)
         return min(STATS_EVERY, settings.heartbeat or STATS_EVERY, 1.0 if often else STATS_EVERY)
@@ -215,7 +206,7 @@ class Master:
         if self._touches and (path := self._touches.changed()) is not None:
             self._want_reload(f"touch-reload of {path}")
         if self._code_touches and (path := self._code_touches.changed()) is not None:
-            self._chain(f"touch of {path}", asked=False)
+            self._chaining.touched(path)
 
     def _count_hands(self, now: float) -> None:
         """Judge whether there are too many workers, or too few."""
@@ -223,7 +214,7 @@ class Master:
         if self._pool.closing or not (settings.idle or self._pool.cheaper):
             return
         views = [self._board.worker(worker.slot) for worker in self._pool.serving]
-        counters = (*self._past, *(view.requests + view.accepted for view in views))
+        counters = (*self._tally.past, *(view.requests + view.accepted for view in views))
         self._slumber.look(counters, now, busy=any(view.busy for view in views))
         if now >= self._judge_at:
             self._judge_at = now + settings.cheaper_overload
@@ -239,25 +230,6 @@ class Master:
         self._slumber.leave_doors()
         self._it.ports.close()
         self._finished = 0
-
-    def _chain(self, reason: str, *, asked: bool) -> None:
-        """Replace the workers one by one, if new ones would have new code; else a new generation is needed."""
-        if asked and not (self._lazy and self._it.unedited()):
-            self._post(link.Chained(edited=True))
-        elif not self._lazy:
-            self._want_reload(f"{reason}; the master has loaded the app, so it takes a new generation")
-        else:
-            logs.say(f"{reason}: replacing the workers one by one")
-            self._chain_asked = asked or self._chain_asked
-            self._pool.chain()
-
-    def _tell_chain(self, end: pool.Chain) -> None:
-        self._pool.chain_ended = None
-        reason, detail = self._last_why if end.broken else ("", "")
-        logs.say(f"the workers stay as they are: {reason}" if end.broken else "all workers are new")
-        if self._chain_asked:
-            self._chain_asked = False
-            self._post(link.Chained(reason, detail))
 
     def _want_reload(self, reason: str) -> None:
         if self._it.link is not None:
@@ -307,9 +279,9 @@ class Master:
         elif isinstance(record, link.Retire):
             self._retire(record.mercy, now, final=record.final)
         elif isinstance(record, link.ReloadWorkers):
-            self._chain("reload", asked=True)
+            self._chaining.reload()
         elif isinstance(record, link.KeepWorkers):
-            self._pool.keep = self._lazy
+            self._chaining.keep()
         elif isinstance(record, link.ReopenLogs):
             logs.reopen()
         elif isinstance(record, link.Report):
@@ -342,17 +314,8 @@ class Master:
             channel=sock,
             scoreboard=self._board,
             apps=self._apps,
-            probe=self._probe_for(slot),
+            probe=self._gate.end_for(slot),
         )
-
-    def _probe_for(self, slot: int) -> socket.socket | None:
-        """Return, in a worker, its end of the ready-check: the first one's business."""
-        if self._check is None:
-            return None
-        if slot == FIRST:
-            return self._check.worker
-        self._check.worker.close()
-        return None
 
     def leave(self) -> None:
         """Give up, in a worker, what only the master may hold."""
@@ -362,8 +325,7 @@ class Master:
         os.close(self._wake_write)
         if self._it.link is not None:
             self._it.link.close()
-        if self._check is not None:
-            self._check.sock.close()
+        self._gate.leave()
 
     def _introduce(self, number: int) -> None:
         logs.introduce(f"{self._it.name}/{self._it.number} worker {number}")
@@ -380,25 +342,13 @@ class Master:
             self._tick_at = now
             return
         self._loaded.append(slot)
-        if self._check is None:
+        if self._gate.open:
             self._be_ready(now)
-        elif slot == FIRST:
-            self._check.worker.close()
-            self._check.ask()
-            self._check_until = now + self._check.timeout
-            self._selector.register(self._check.sock, selectors.EVENT_READ, self._hear_check)
+        else:
+            self._gate.loaded(slot, now)
 
-    def _hear_check(self) -> None:
-        verdict = self._check.hear() if self._check is not None else None
-        if verdict is not None:
-            self._checked(verdict)
-
-    def _checked(self, problem: str) -> None:
+    def _passed(self, problem: str) -> None:
         """The ready-check is over: '' is good."""
-        if self._check is not None:
-            self._selector.unregister(self._check.sock)
-            self._check.close()
-        self._check, self._check_until = None, None
         if problem:
             self._fail(link.failure("ready", f"ready-check: {problem}"))
         else:
@@ -435,14 +385,12 @@ class Master:
         """Count what the worker in `slot` did; before the generation is ready its death is the generation's."""
         if self._finished is not None:
             return
-        view = self._board.worker(slot)
-        self._past[0] += view.requests
-        self._past[1] += view.exceptions
+        self._tally.ended(self._board.worker(slot))
         self._board.reset(slot)  # or it would look like one that has time
         if child.why is not None:
-            self._last_why = (child.why.reason, child.why.detail)
+            self._chaining.why = (child.why.reason, child.why.detail)
         else:
-            self._last_why = (f"a new worker {describe(status)} before it was ready", "")
+            self._chaining.why = (f"a new worker {describe(status)} before it was ready", "")
         what = self._pool.gone(slot, time.monotonic())
         if self._ready_at is None and not self._pool.closing:
             if child.why is not None:
@@ -450,7 +398,7 @@ class Master:
             else:
                 self._fail(link.failure("load", f"worker {what.number} {describe(status)} before it was ready"))
         elif what.phase is not pool.Phase.LEAVING:
-            self._respawns += 1
+            self._tally.respawns += 1
             why = f": {child.why.reason}" if child.why is not None else ""
             logs.say(f"worker {what.number} (pid {child.pid}) {describe(status)}{why}")
 
@@ -458,20 +406,12 @@ class Master:
 
     def _report(self, now: float, *, always: bool = False) -> None:
         views = [self._board.worker(slot) for slot in self._children.by_slot]
-        requests = self._past[0] + sum(view.requests for view in views)
-        exceptions = self._past[1] + sum(view.exceptions for view in views)
-        if (
-            not self._loyal
-            and self._ready_at is not None
-            and (requests > bool(self._it.settings.ready_check) or now - self._ready_at >= self._it.loyalty)
-        ):
-            self._loyal = True
+        if self._ready_at is not None and self._tally.proves_loyal(views, now - self._ready_at):
             self._post(link.Loyal())
         pids = self._children.serving_pids()
-        facts = (len(pids), requests, pids, exceptions, self._respawns, self._slumber.asleep)
-        if always or facts != self._told:
-            self._told = facts
-            self._post(link.Stats(*facts))
+        news = self._tally.news(views, pids, asleep=self._slumber.asleep, always=always)
+        if news is not None:
+            self._post(news)
 
     def _post(self, record: link.Record, fds: Sequence[int] = ()) -> None:
         if self._it.link is None:
@@ -496,7 +436,7 @@ class Master:
     def _timeout(self) -> float | None:
         if self._signals:
             return 0.0
-        deadlines = (self._pool.deadline(), self._check_until, self._jobs.deadline())
+        deadlines = (self._pool.deadline(), self._gate.until, self._jobs.deadline())
         moments = [moment for moment in deadlines if moment is not None]
         if self._ready_at is not None and not self._pool.closing:
             moments.append(self._tick_at)
@@ -521,12 +461,3 @@ def _cheaper(settings: Settings) -> pool.Cheaper | None:
     if not settings.cheaper:
         return None
     return pool.Cheaper(settings.cheaper, settings.cheaper_initial, settings.cheaper_step)
-
-
-def describe(status: int) -> str:
-    """Return how a process ended, for people: ``was killed by SIGSEGV``, ``exited with status 3``."""
-    if status >= 0:
-        return f"exited with status {status}"
-    with contextlib.suppress(ValueError):
-        return f"was killed by {signal.Signals(-status).name}"
-    return f"was killed by signal {-status}"
