@@ -43,6 +43,9 @@ class Doors:
         self._loop = loop
         self._store = store
         self._directory = settings.on_demand_directory
+        if self._directory is not None:
+            with contextlib.suppress(OSError):  # told where it is used
+                os.makedirs(self._directory, 0o755, exist_ok=True)
         self._tyrant = settings.tyrant and os.geteuid() == 0
         self._called = called
         self._say = say
@@ -86,7 +89,7 @@ class Doors:
             return
         try:
             address = net.parse(path, "/")
-            sock = net.bind(address, net.BindOptions(), MODE)
+            sock = net.bind(address, net.BindOptions(wait=False), MODE)  # a tenant could hold that lock for ever
             net.listen(sock, BACKLOG, address.key)
         except net.AddressError as error:
             self._fail(name, manifest, str(error))

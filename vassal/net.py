@@ -71,10 +71,14 @@ class Listener:
 
 @dataclass(frozen=True, slots=True)
 class BindOptions:
-    """Socket options that must be set before ``bind``."""
+    """Socket options that must be set before ``bind``.
+
+    `wait`: for others who bind in the same directory just now; they hold its lock, for as long as they like.
+    """
 
     reuse_port: bool = False
     freebind: bool = False
+    wait: bool = True
 
 
 def parse(text: str, base: str) -> Address:
@@ -134,7 +138,7 @@ def bind(address: Address, options: BindOptions, mode: int | None = None) -> soc
     sock = socket.socket(address.family, socket.SOCK_STREAM)
     try:
         if address.is_path:
-            _bind_path(sock, address, mode)
+            _bind_path(sock, address, mode, wait=options.wait)
         else:
             _set_options(sock, address, options)
             sock.bind(address.target)
@@ -183,9 +187,9 @@ def listen(sock: socket.socket, backlog: int, address: str) -> None:
         raise AddressError(f"cannot listen on {address}: {error.strerror}") from None
 
 
-def _bind_path(sock: socket.socket, address: Address, mode: int | None) -> None:
+def _bind_path(sock: socket.socket, address: Address, mode: int | None, *, wait: bool) -> None:
     path = address.path
-    directory = _open_directory(os.path.dirname(path))
+    directory = _open_directory(os.path.dirname(path)) if wait else None
     try:
         if directory is not None:
             _lock(directory)

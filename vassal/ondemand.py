@@ -31,6 +31,8 @@ EXEC_BYTES = 4096
 """What it may print."""
 
 
+UNLINK_SECONDS = 2.0
+"""How long a socket that is to be removed may still be somebody's."""
 NOGROUP = 65534
 
 
@@ -202,6 +204,12 @@ def _only_root_writes(directory: str) -> bool:
 
 
 def _remove(path: str, inode: str) -> None:
+    # A file system may give the same inode number to the next socket of that name: another vassal's, which is served.
+    until = time.monotonic() + UNLINK_SECONDS
+    while net.is_served(path):
+        if time.monotonic() >= until:
+            return
+        time.sleep(0.02)  # the emperor's own copy of the old one is being closed
     if net.inode_of(net.parse(path, "/")) != inode:
         return
     try:
