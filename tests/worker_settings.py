@@ -25,6 +25,10 @@ class WorkerSettings:
     post_buffering: int = 0
     limit_post: int = 0
     add_header: tuple[str, ...] = ()
+    rem_header: tuple[str, ...] = ()
+    wsgi_disable_file_wrapper: bool = False
+    import_: tuple[str, ...] = ()
+    pyargv: str | None = None
     trusted_proxies: tuple[str, ...] = ()
     log_x_forwarded_for: bool = False
     enable_proxy_protocol: bool = False

@@ -101,6 +101,8 @@ def make_line(pair: tuple[str, str], kept: HeaderLines | None = None) -> bytes |
         raise BadResponse(f"the value of {name} holds a control character or one beyond latin-1: {value!r}")
     line = f"{name}: {value}\r\n".encode("latin-1")
     lower = name.lower()
+    if lower in _removed:
+        line = b""
     kind = _SPECIAL.get(lower, 0)
     made: bytes | Special = Special(kind, line, value) if kind else line
     if kept is not None and len(kept) < _KEPT and len(line) < _KEPT_LENGTH and lower not in _PERSONAL:
@@ -110,6 +112,24 @@ def make_line(pair: tuple[str, str], kept: HeaderLines | None = None) -> bytes |
 
 _PERSONAL = frozenset({"set-cookie", "location", "etag", "last-modified", "expires"})
 """Fields of ever-changing or private value: not worth keeping."""
+
+_removed: set[str] = set()
+"""Names that are taken out of every response, lower-case."""
+
+
+def remove_headers(names: tuple[str, ...]) -> None:
+    """Take these fields out of all responses from now on (``rem-header``), our own ``Server`` included.
+
+    Raises:
+        BadResponse: a field that says where a message ends, or that every response has to have.
+    """
+    for name in names:
+        lower = name.strip().lower()
+        if lower in _SPECIAL and lower != "server":
+            raise BadResponse(f"rem-header = {name}: this field is the server's own to set")
+        _removed.add(lower)
+    HEADER_LINES.clear()
+
 
 STATUS_LINES = StatusLines()
 HEADER_LINES = HeaderLines()
@@ -144,7 +164,7 @@ class Stamp:
 
     def fields(self, *, date: bool, server: bool, connection: bytes) -> bytes:
         """Return our fields and the empty line, without those that the app has sent itself."""
-        lines = [b"Server: ", SERVER_NAME, b"\r\n"] if server else []
+        lines = [b"Server: ", SERVER_NAME, b"\r\n"] if server and "server" not in _removed else []
         if date:  # RFC 9110 section 6.6.1
             lines += [b"Date: ", formatdate(self._second, usegmt=True).encode(), b"\r\n"]
         return b"".join((*lines, self._extra, connection, b"\r\n"))

@@ -58,6 +58,8 @@ def load_apps(settings: Settings) -> Apps:
     """
     default: WSGIApp | None = None
     where = f"virtualenv = {settings.virtualenv}" if settings.virtualenv else f"the Python is {sys.prefix}"
+    if settings.pyargv is not None:
+        sys.argv = ["uwsgi", *settings.pyargv.split()]  # as there (its Python page), for apps that look
     if settings.wsgi_file is not None:
         path, callable_ = _split_file(settings.wsgi_file)
         default = _app_of(_import_file(path, where), settings.callable or callable_, f"wsgi-file = {path}")
@@ -83,6 +85,16 @@ def load_apps(settings: Settings) -> Apps:
             raise LoadError(f"chdir2 = {settings.chdir2}: {error.strerror}") from None
     real = sorted((entry for entry in mounts if entry[0]), key=lambda entry: len(entry[0]), reverse=True)
     return Apps(default, tuple(real))
+
+
+def load_imports(settings: Settings) -> None:
+    """Import the modules that every worker is to have beside the app (``import``).
+
+    Raises:
+        LoadError: one cannot be imported.
+    """
+    for name in settings.import_:
+        _import_module(name.strip(), f"the Python is {sys.prefix}")
 
 
 def _load_target(target: str, callable_: str | None, where: str, option: str) -> WSGIApp:

@@ -146,6 +146,7 @@ class Start:
             settings = replace(settings, sockets=())
         bound = ports.Ports(settings, directory, self._offers_for(uid))
         os.umask(settings.umask if settings.umask is not None else 0o022)
+        limit(settings)
         if verdict.own:
             bound.bind(as_root=True, owner=who)
             if who is not None:
@@ -288,6 +289,20 @@ class Start:
     def _post(self, record: link.Record) -> None:
         if self._end is not None:
             post(self._end, record)
+
+
+def limit(settings: Settings) -> None:
+    """Take the limits of the file for this process and all below it; what the kernel refuses is told."""
+    wanted = (("max-fd", "RLIMIT_NOFILE", settings.max_fd), ("limit-as", "RLIMIT_AS", settings.limit_as << 20))
+    for name, which, value in wanted:
+        if not value:
+            continue
+        import resource  # noqa: PLC0415 (most vassals have no limits)
+
+        try:
+            resource.setrlimit(getattr(resource, which), (value, value))
+        except (OSError, ValueError) as error:
+            logs.say(f"{name} has no effect: {error}")
 
 
 def post(end: link.End, record: link.Record, fds: Sequence[int] = ()) -> None:

@@ -20,8 +20,8 @@ from vassal import channel, logs, scoreboard
 from vassal.body import EMPTY, IN_MEMORY
 from vassal.channel import Accept, ChannelError, Failed, Leaving, Loaded, Retire
 from vassal.harakiri import Harakiri, prepare
-from vassal.heads import BadResponse, Stamp
-from vassal.loader import Apps, LoadError, load_apps
+from vassal.heads import BadResponse, Stamp, remove_headers
+from vassal.loader import Apps, LoadError, load_apps, load_imports
 from vassal.loop import Limits, Loop, Port
 from vassal.net import Listener
 from vassal.protocol.http import HttpProtocol, check_httptools
@@ -115,6 +115,7 @@ class _Worker:
         own.counts[scoreboard.PID] = os.getpid()
         own.times[scoreboard.STARTED] = monotonic()
         apps = plan.apps if plan.apps is not None else load_apps(self.settings)
+        load_imports(self.settings)
         self._build(apps)
         if plan.probe is not None:
             self._loop.take_in(self._probe_port)
@@ -190,6 +191,7 @@ class _Worker:
         plan = self.plan
         try:
             trust = Trust(settings.trusted_proxies, forwarded_for=settings.log_x_forwarded_for)
+            remove_headers(settings.rem_header)
             stamp = Stamp(settings.add_header)
         except (ValueError, BadResponse) as error:
             raise LoadError(str(error)) from None
@@ -278,7 +280,7 @@ def _facts(listener: Listener, settings: Settings) -> dict[str, Any]:
         host, port = name[0], str(name[1])
         if host in ("0.0.0.0", "::"):
             host = socket.gethostname()
-    return {
+    facts: dict[str, Any] = {
         "SCRIPT_NAME": "",
         "SERVER_NAME": host,
         "SERVER_PORT": port,
@@ -293,6 +295,9 @@ def _facts(listener: Listener, settings: Settings) -> dict[str, Any]:
         "wsgi.file_wrapper": FileWrapper,
         "wsgi.input_terminated": True,
     }
+    if settings.wsgi_disable_file_wrapper:
+        del facts["wsgi.file_wrapper"]
+    return facts
 
 
 def _meeting(family: int, trust: Trust, *, proxied: bool) -> Callable[[Connection, Any], None]:

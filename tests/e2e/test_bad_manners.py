@@ -107,3 +107,16 @@ def test_a_clock_that_jumps_moves_no_wake_out_of_reach(monkeypatch):
     assert _until(1_000_060) == 60
     assert _until(5) == 0, "set forward: what is overdue is due"
     assert _until(2**62) == FARTHEST, "set back by years"
+
+
+def test_limits_of_the_file_hold_for_all_its_processes(emperor, app):
+    write_file(
+        app / "app.py",
+        "import resource\ndef application(e, s):\n    s('200 OK', [])\n"
+        "    limits = [resource.getrlimit(which)[0] for which in (resource.RLIMIT_NOFILE, resource.RLIMIT_AS)]\n"
+        "    return [repr(limits).encode()]\n",
+    )
+    port = free_port()
+    emperor.write("blog", vassal_text(port, chdir=app, **{"max-fd": 333, "limit-as": 900}))
+    emperor.wait_state("blog", "running")
+    assert get(port) == repr([333, 900 << 20])

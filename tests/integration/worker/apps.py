@@ -47,6 +47,15 @@ def do_environ(environ, start):
     return answer(start, json.dumps(plain).encode(), "200 OK", "application/json")
 
 
+def do_keys(environ, start):
+    return answer(start, json.dumps(sorted(environ)).encode())
+
+
+def do_process(environ, start):
+    found = {"argv": sys.argv, "imported": "this_is_imported" in sys.modules}
+    return answer(start, json.dumps(found).encode())
+
+
 def do_echo(environ, start):
     return answer(start, environ["wsgi.input"].read())
 

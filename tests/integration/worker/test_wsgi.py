@@ -251,3 +251,41 @@ def test_the_fields_of_a_connection_may_change(worker):
                 assert environ["QUERY_STRING"] == str(turn)
         assert '"QUERY_STRING": ""' in client.get("/environ", **{"X-Value": "b"}).text
         assert "HTTP_X_VALUE" not in client.get("/environ").text
+
+
+# --- options that change what the app or the client sees -----------------------------------------------------------
+
+
+def test_a_header_that_is_taken_out(start_worker):
+    worker = start_worker(rem_header=("Content-Type", "server"))
+    response = http_get(worker.http, "/")
+    assert response.header("content-type") is None
+    assert response.header("server") is None
+    assert response.header("date") is not None
+    assert response.body == b"hello"
+
+
+@pytest.mark.parametrize("name", ["Content-Length", "date", "Transfer-Encoding"])
+def test_a_header_that_a_message_needs_cannot_be_taken_out(make_worker, name):
+    worker = make_worker(rem_header=(name,))
+    failed = worker.hear()
+    assert failed.reason == f"rem-header = {name}: this field is the server's own to set"
+
+
+def test_no_file_wrapper_where_it_is_not_wanted(start_worker):
+    def offered(worker):
+        return "wsgi.file_wrapper" in json.loads(http_get(worker.http, "/keys").body)
+
+    assert offered(start_worker())
+    assert not offered(start_worker(wsgi_disable_file_wrapper=True))
+
+
+def test_the_apps_arguments_and_imports(start_worker):
+    worker = start_worker(pyargv="--one two", import_=("this_is_imported",))
+    found = json.loads(http_get(worker.http, "/process").body)
+    assert found["argv"] == ["uwsgi", "--one", "two"]
+    assert found["imported"]
+
+
+def test_an_import_that_fails_is_a_failed_start(make_worker):
+    assert "no_such_module" in make_worker(import_=("no_such_module",)).hear().reason

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vassal.config.option import PLANNED, Option, option
+from vassal.config.option import Option, option
 from vassal.config.types import (
     ADDRESSES,
     BYTES,
@@ -66,5 +66,5 @@ OPTIONS: tuple[Option, ...] = (
     option("ignore-sigpipe", FLAG, "do not log clients that went away"),
     option("ignore-write-errors", FLAG, "do not log failed writes to clients"),
     option("disable-write-exception", FLAG, "let the app not notice that the client went away"),
-    option("rem-header", TEXTS, "take this header out of every response", "del-header", verdict=PLANNED),
+    option("rem-header", TEXTS, "take this header out of every response", "del-header"),
 )
