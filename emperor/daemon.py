@@ -6,6 +6,7 @@ The one danger is blocking: everything here runs on one loop, and nothing on it 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -66,9 +67,11 @@ class Emperor:
             say(str(error))
             return 1
         try:
+            if self._settings.pidfile is not None:  # not before: a second emperor on the same socket has ended by now
+                _write_pid(self._settings.pidfile)
             self.fleet.start()
         except OSError as error:
-            say(f"cannot start the fork server: {error}")
+            say(f"cannot start the fork server, or write the pidfile: {error}")
             await self._control.close()
             return 1
         self._catch_signals()
@@ -89,7 +92,7 @@ class Emperor:
 
     def _tick(self) -> None:
         """Once a while: the process title, and systemd's watchdog."""
-        setproctitle(f"emperor: {len(self.fleet.vassals)} vassals")
+        setproctitle(f"{self._settings.procname or 'emperor'}: {len(self.fleet.vassals)} vassals")
         self._notifier.alive()
         interval = self._notifier.watchdog
         self._loop.call_later(min(5.0, interval / 2) if interval else 5.0, self._tick)
@@ -158,4 +161,22 @@ def run(settings: EmperorSettings) -> int:
     try:
         return asyncio.run(main())
     finally:
+        if settings.pidfile is not None:
+            _remove_pid(settings.pidfile)
         flush()
+
+
+def _write_pid(path: str) -> None:
+    """Write this process's pid in one step, so that nobody ever reads a half of it."""
+    fresh = f"{path}.{os.getpid()}"
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(f"{os.getpid()}\n")
+    os.rename(fresh, path)
+
+
+def _remove_pid(path: str) -> None:
+    """Remove the pidfile, unless another emperor has written its own there."""
+    with contextlib.suppress(OSError, ValueError), open(path, encoding="ascii") as file:
+        if int(file.read(32)) == os.getpid():
+            os.unlink(path)

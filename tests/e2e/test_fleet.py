@@ -561,3 +561,24 @@ def test_a_touched_include_reloads_the_vassals_that_read_it_and_no_other(emperor
     for name in ("a", "b"):
         emperor.wait_state(name, "running", generation=2)
     assert emperor.status("other")["generation"] == 1
+
+
+def test_the_emperors_own_pidfile_and_title(make_emperor, tmp_path):
+    pidfile = tmp_path / "run.pid"
+    emperor = make_emperor(settings={"pidfile": str(pidfile), "procname": "caesar"}).start()
+    assert int(pidfile.read_text()) == emperor.pid
+    (tmp_path / "second").mkdir()
+    arguments = ["--control", str(emperor.control)]
+    second = make_emperor(tmp_path / "second", settings={"pidfile": str(pidfile)}, arguments=arguments)
+    second.start(ready=False)
+    assert second.wait() == 1
+    assert int(pidfile.read_text()) == emperor.pid
+    wait_until(lambda: "caesar: 0 vassals" in " ".join(command_line(p) for p in emperor.processes()), 10, "its title")
+    emperor.close()
+    assert not pidfile.exists()
+
+
+def test_a_pidfile_that_cannot_be_written_is_told(make_emperor, tmp_path):
+    emperor = make_emperor(settings={"pidfile": str(tmp_path / "no" / "run.pid")}).start(ready=False)
+    assert emperor.wait() == 1
+    assert f"pidfile: [Errno 2] No such file or directory: '{tmp_path}/no/" in emperor.log.read_text()
