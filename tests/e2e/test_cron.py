@@ -27,7 +27,7 @@ def test_jobs_of_vassals_that_run_sleep_and_reload(emperor, app, tmp_path):
     asleep = {"idle": 1, "die-on-idle": "true"}
     for name, options in (("awake", {}), ("asleep", asleep), ("reloaded", {"reload-mercy": 90})):
         text = vassal_text(free_port(), chdir=app, **options)
-        text += f"cron = * * * * * echo ran {name} in $PWD; date +%M >> {tmp_path}/{name}\n"
+        text += f"cron = * * * * * echo ran {name} in $PWD; date +%%M >> {tmp_path}/{name}\n"
         if name == "reloaded":
             text += f"unique-cron = * * * * * echo x >> {tmp_path}/long; while [ ! -e go ]; do sleep 0.05; done\n"
         emperor.write(name, text)
@@ -46,7 +46,7 @@ def test_jobs_of_vassals_that_run_sleep_and_reload(emperor, app, tmp_path):
     # Running jobs outlive a reload, and the minute is not served twice.
     emperor.touch("reloaded")
     emperor.wait_state("reloaded", "running", generation=2)
-    assert "exit 0" in emperor.cli("status", "awake", check=True).stdout
+    wait_until(lambda: "exit 0" in emperor.cli("status", "awake", check=True).stdout, 20, "what people are shown")
     (app / "go").touch()
     wait_until(
         lambda: not [p for p in emperor.processes() if "vassal reloaded gen 1" in command_line(p)], 20, "gen 1's end"
