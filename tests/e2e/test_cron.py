@@ -34,8 +34,7 @@ def test_jobs_of_vassals_that_run_sleep_and_reload(emperor, app, tmp_path):
     emperor.wait_state("asleep", "parked")
     pages = json.loads(emperor.cli("status", "awake", "--json", check=True).stdout)
     assert pages[0]["cron"][0]["next"] > 0
-    assert pages[0]["cron"][0]["last"] is None
-    assert emperor.status("asleep")["next_wake"] is not None
+    wait_until(lambda: emperor.status("asleep")["next_wake"] is not None, 20, "the time of its next job")
     wait_until(lambda: all(lines(tmp_path / n) for n in ("awake", "asleep", "reloaded", "long")), 75, "their minute")
     assert emperor.status("asleep")["state"] == "parked"
     assert not [
