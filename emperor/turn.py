@@ -58,7 +58,7 @@ TIDY_PATIENCE = 5
 """Seconds in which a vassal's socket files have to be removed."""
 LONGEST = 24 * 3600
 """Seconds; what a vassal may claim as its mercy or start timeout, so that no claim makes it immortal."""
-BROKEN_STAGES = frozenset({"config", "identity", "interpreter", "load", "ready", "manifest"})
+BROKEN_STAGES = frozenset({"config", "identity", "interpreter", "hook", "load", "ready", "manifest"})
 """Stages that a new try alone does not mend; the others may pass (a port that is taken, no memory to fork)."""
 
 

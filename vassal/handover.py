@@ -39,7 +39,7 @@ class Handover:
     log: str = ""
     """The file (``logto``) that standard output and error are."""
     files: tuple[tuple[str, ...], int] = ((), 0)
-    """What was read, with its checksum: `vassal.start.Files`."""
+    """What was read, with its checksum: `vassal.unedited.Files`."""
 
 
 def origins() -> tuple[str, ...]:

@@ -11,10 +11,10 @@ import os
 import selectors
 import signal
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vassal import cron, link, logs, sessions, zone
+from vassal import cron, link, logs, sessions, shell, zone
 from vassal.config.line_types import CRON2_KEYS, keyed
 
 if TYPE_CHECKING:
@@ -26,12 +26,6 @@ SHORTEST, LONGEST = 0.0, 3600.0
 """Seconds between two looks at the wall clock: it may be set meanwhile."""
 TELL_EVERY = 2.0
 """Seconds between two reports: a thousand jobs in a minute are not two thousand packets."""
-READ = 16384
-"""Bytes of a job's output that are read in one turn."""
-LAST_READS = 16
-"""Reads after a job's end: what it left running may write for ever."""
-LINE = 4096
-"""Bytes of a line of output after which it is cut into several."""
 RUNNING = -(2**31)
 """Exit status of a job that runs, or has never run."""
 SHOWN = 100
@@ -55,14 +49,12 @@ class _Entry:
 
 @dataclass(slots=True)
 class _Run:
-    """One running command: its process group, the read end of its output, and when it is killed (monotonic)."""
+    """One running command, and when it is killed (monotonic)."""
 
     entry: _Entry
-    pid: int
-    pipe: int
+    command: shell.Command
     began: float
     kill_at: float | None
-    text: bytearray = field(default_factory=bytearray)
 
 
 def parsed(settings: Settings) -> list[cron.Job]:
@@ -137,8 +129,8 @@ class Jobs:
 
     def parting(self) -> tuple[int, tuple[str, ...]]:
         """Return the last minute served, and the unique jobs that still run: what a successor is told."""
-        unique = [run for run in self._runs.values() if run.entry.job.unique]
-        return self.minute, tuple(f"{run.pid} {_start(run.pid)} {run.entry.job.command}" for run in unique)
+        unique = [(pid, run.entry.job) for pid, run in self._runs.items() if run.entry.job.unique]
+        return self.minute, tuple(f"{pid} {_start(pid)} {job.command}" for pid, job in unique)
 
     def wake(self) -> int:
         """Return the epoch second at which the next job is due, 0 for none."""
@@ -160,7 +152,7 @@ class Jobs:
             if run.kill_at is not None and now >= run.kill_at:
                 run.kill_at = None
                 logs.say(f"cron: {run.entry.job.command[:COMMAND]} ran longer than {run.entry.job.harakiri} s: killed")
-                _kill(run.pid, signal.SIGKILL)
+                run.command.signal(signal.SIGKILL)
         if self._news and now >= self._tell_at:
             self._tell_at = now + TELL_EVERY
             self.tell_all()
@@ -189,28 +181,26 @@ class Jobs:
         run = self._runs.pop(pid, None)
         if run is None:
             return False
-        for _ in range(LAST_READS):
-            if not self._read(run):
-                break
-        self._hang_up(run)
+        self._deafen(run)
+        run.command.finish()
         entry = run.entry
         entry.exit, entry.took_ms = status, int((time.monotonic() - run.began) * 1000)
         if status:
             took = entry.took_ms / 1000
-            logs.say(f"cron: {entry.job.command[:COMMAND]} ended with {_ended(status)} after {took:.1f} s")
+            logs.say(f"cron: {entry.job.command[:COMMAND]} ended with {shell.describe(status)} after {took:.1f} s")
         self._news = True
         return True
 
     def terminate(self) -> None:
         """The vassal ends for good: ask what runs to end."""
         self.release()
-        for pid in self._runs:
-            _kill(pid, signal.SIGTERM)
+        for run in self._runs.values():
+            run.command.signal(signal.SIGTERM)
 
     def leave(self) -> None:
         """Give up, in a worker, what only the master may hold."""
         for run in self._runs.values():
-            os.close(run.pipe)
+            run.command.close()
 
     def report(self) -> link.CronReport:
         """Return what `status` shows of the first `SHOWN` jobs."""
@@ -250,74 +240,29 @@ class Jobs:
 
     def _start(self, entry: _Entry, now: float) -> None:
         entry.last, entry.exit = int(time.time()), RUNNING
+        words = entry.job.command.split()
+        label = f"cron {os.path.basename(words[0]) if words else 'sh'}"
         try:
-            reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            command = shell.Command(shell.line(entry.job.command), label)
         except OSError as error:
             logs.say(f"cron: cannot run {entry.job.command[:COMMAND]}: {error.strerror}")
             return
-        os.set_blocking(writing, True)
-        try:
-            pid = os.posix_spawn(
-                "/bin/sh",
-                ["sh", "-c", entry.job.command],
-                os.environ,
-                file_actions=[
-                    (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
-                    (os.POSIX_SPAWN_DUP2, writing, 1),
-                    (os.POSIX_SPAWN_DUP2, writing, 2),
-                ],
-                setpgroup=0,
-                setsigmask=(),
-                setsigdef=set(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP},
-            )
-        except OSError as error:
-            os.close(reading)
-            logs.say(f"cron: cannot run {entry.job.command[:COMMAND]}: {error.strerror}")
-            return
-        finally:
-            os.close(writing)
         harakiri = entry.job.harakiri
-        run = self._runs[pid] = _Run(entry, pid, reading, now, now + harakiri if harakiri else None)
-        self._selector.register(reading, selectors.EVENT_READ, lambda: self._read(run))
+        run = self._runs[command.pid] = _Run(entry, command, now, now + harakiri if harakiri else None)
+        self._selector.register(command.pipe, selectors.EVENT_READ, lambda: self._read(run))
         self._news = True
 
-    def _read(self, run: _Run) -> bool:
-        """Log what has come; False: there was nothing."""
-        try:
-            data = os.read(run.pipe, READ)
-        except BlockingIOError:
-            return False
-        if not data:  # closed by the command, which may run on
+    def _read(self, run: _Run) -> None:
+        pipe = run.command.pipe
+        run.command.read()
+        if not run.command.open:  # closed by the command, which may run on
             with contextlib.suppress(KeyError, ValueError):
-                self._selector.unregister(run.pipe)
-            return False
-        run.text += data
-        *lines, rest = bytes(run.text).split(b"\n")
-        while len(rest) >= LINE:
-            lines.append(rest[:LINE])
-            rest = rest[LINE:]
-        run.text[:] = rest
-        for line in lines:
-            _log(run, line)
-        return True
+                self._selector.unregister(pipe)
 
-    def _hang_up(self, run: _Run) -> None:
-        with contextlib.suppress(KeyError, ValueError):
-            self._selector.unregister(run.pipe)
-        os.close(run.pipe)
-        if run.text:
-            _log(run, bytes(run.text))
-
-
-def _log(run: _Run, line: bytes) -> None:
-    words = run.entry.job.command.split()
-    label = os.path.basename(words[0]) if words else "sh"
-    logs.say(f"cron {label}: {line.decode(errors='backslashreplace')}")
-
-
-def _kill(pid: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, number)
+    def _deafen(self, run: _Run) -> None:
+        if run.command.open:
+            with contextlib.suppress(KeyError, ValueError):
+                self._selector.unregister(run.command.pipe)
 
 
 def _start(pid: int) -> int:
@@ -337,7 +282,3 @@ def _elsewhere(text: str) -> tuple[str, sessions.Process] | None:
 def _lives(process: sessions.Process) -> bool:
     now = sessions.look(process.pid)
     return now is not None and now.start == process.start and now.state not in "ZX"
-
-
-def _ended(status: int) -> str:
-    return f"status {status}" if status >= 0 else f"signal {-status}"

@@ -27,12 +27,14 @@ DEFAULT_CALLABLE = "application"
 
 
 class LoadError(Exception):
-    """An app cannot be loaded. `reason` is one line for people, `detail` the traceback or ``""``."""
+    """An app cannot be loaded. `reason` is one line for people, `detail` the traceback or ``""``.
 
-    stage = "load"
+    `stage` is one of `vassal.link.STAGES`.
+    """
 
-    def __init__(self, reason: str, detail: str = "") -> None:
+    def __init__(self, reason: str, detail: str = "", stage: str = "load") -> None:
         super().__init__(reason)
+        self.stage = stage
         self.reason = reason
         self.detail = detail
 

@@ -7,21 +7,20 @@ blocking: the master runs no app code after its workers are forked and waits for
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import selectors
 import signal
-import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vassal import harakiri, link, logs, net, pidfile, pool, sessions, titles, touch, worker
+from vassal import harakiri, link, loading, logs, net, pidfile, pool, sessions, titles, touch, worker
 from vassal.chaining import Chaining
 from vassal.children import SIGNALS, Children, describe
 from vassal.gate import Gate
 from vassal.jobs import Jobs
-from vassal.loader import LoadError, load_apps
+from vassal.loader import LoadError
+from vassal.masterhooks import MasterHooks
 from vassal.scoreboard import Scoreboard
 from vassal.slumber import Slumber
 from vassal.tally import Tally
@@ -79,7 +78,9 @@ class Master:
         self._selector = selectors.DefaultSelector()
         self._children = Children(self, self._pool, self._board, self._selector, self._introduce)
         self._slumber = Slumber(settings, self._pool, generation.ports, self._selector, self._children.act)
+        self._pidfiles = pidfile.Pidfiles((settings.pidfile, settings.safe_pidfile), generation.directory)
         self._jobs = Jobs(settings, self._selector, self._tell_jobs)
+        self._hooks = MasterHooks(settings, self._selector, generation.directory, lazy=self._lazy)
         self._gate = Gate(settings, self._selector, self._passed)
         self._tally = Tally(generation.loyalty, own=1 if settings.ready_check else 0)
         self._loaded: list[int] = []
@@ -109,7 +110,7 @@ class Master:
             self._selector.register(end.fileno(), selectors.EVENT_READ, self._read_link)
         self._selector.register(self._wake_read, selectors.EVENT_READ, self._drain_wakeups)
         titles.master(self._it.name, self._it.number, self._it.settings)
-        if not self._lazy and not self._load():
+        if not self._load():
             return 22
         self._catch_signals()
         while self._finished is None:
@@ -126,25 +127,19 @@ class Master:
 
     def _load(self) -> bool:
         try:
-            self._apps = load_apps(self._it.settings)
+            self._apps = loading.load(self._it.settings, self._hooks, lazy=self._lazy)
         except LoadError as error:
             self._fail(link.failure(error.stage, error.reason, error.detail))
             return False
-        gc.collect()
-        gc.freeze()  # the workers share what was loaded: a collection must not write to it
-        if threading.active_count() > 1:
-            logs.say(
-                f"the app started {threading.active_count() - 1} threads while it was loaded; they do not exist in the "
-                "workers (lazy-apps = true loads the app in each worker instead)"
-            )
         return True
 
     def _fail(self, failure: link.Failed) -> None:
         self._post(failure)
-        if failure.detail:
+        if failure.detail and failure.stage != "hook":  # whose output stands in the log
             logs.write(failure.detail.rstrip("\n") + "\n")
         logs.say(f"cannot start ({failure.stage}): {failure.reason}")
         self._children.kill_all()
+        self._hooks.terminate()
         self._finished = 22
 
     # --- events --------------------------------------------------------------------------------------------------
@@ -168,20 +163,27 @@ class Master:
             self._signalled(self._signals.pop(0), now)
         self._children.reap()
         self._jobs.look(now)
-        if self._pool.closing and not self._children.by_slot and not self._jobs.busy:
+        self._hooks.look(now)
+        if (self._pool.closing or self._slumber.ending) and self._emptied():
+            if not self._pool.closing:
+                self._park()
             self._finished = 0 if self._finished is None else self._finished
-        elif self._slumber.ending and not self._children.by_slot and not self._jobs.busy:
-            self._park()
         elif self._gate.until is not None:
             self._gate.look(now)
         elif self._ready_at is not None and now >= self._tick_at:
             self._tick_at = now + self._pace()
             self._tick(now)
 
+    def _emptied(self) -> bool:
+        """Whether nothing runs any more, the last hooks included."""
+        if self._children.by_slot or self._jobs.busy:
+            return False
+        return self._finished is not None or (self._hooks.at_exit() and not self._hooks.busy)
+
     def _pace(self) -> float:
         """Seconds between two ticks: as rare as what depends on them allows. Who sleeps is not woken for nothing."""
         settings = self._it.settings
-        touched = bool(self._touches or self._code_touches)
+        touched = bool(self._touches or self._code_touches or self._hooks.watches)
         if self._slumber.asleep and not self._children.by_slot:
             if not self._tally.loyal:
                 return self._it.loyalty
@@ -203,6 +205,7 @@ class Master:
         self._count_hands(now)
         if self._pool.closing:
             return
+        self._hooks.look_at_files()
         if self._touches and (path := self._touches.changed()) is not None:
             self._want_reload(f"touch-reload of {path}")
         if self._code_touches and (path := self._code_touches.changed()) is not None:
@@ -224,12 +227,10 @@ class Master:
     def _park(self) -> None:
         """Nobody calls: leave the listeners to the emperor, and end."""
         logs.say("idle: ending; the emperor waits for the next connection" if self._it.link else "idle: ending")
-        for path in self._pidfiles():
-            pidfile.remove(path)
+        self._pidfiles.remove()
         self._post(link.Parking(self._jobs.wake(), self._jobs.minute))
         self._slumber.leave_doors()
         self._it.ports.close()
-        self._finished = 0
 
     def _want_reload(self, reason: str) -> None:
         if self._it.link is not None:
@@ -275,6 +276,7 @@ class Master:
             self._serve_alone(record.minute, record.running)
         elif isinstance(record, link.Release):
             self._jobs.release()
+            self._hooks.release()
             self._post(link.Released(*self._jobs.parting()))
         elif isinstance(record, link.Retire):
             self._retire(record.mercy, now, final=record.final)
@@ -291,11 +293,12 @@ class Master:
         if final:
             # Before the workers finish: a successor under the same name may bind the same path at once.
             self._it.ports.unlink()
-            for path in self._pidfiles():
-                pidfile.remove(path)
+            self._pidfiles.remove()
             self._jobs.terminate()
+            self._hooks.terminate()
             self._post(link.Released(*self._jobs.parting()))
         self._jobs.release()
+        self._hooks.release()
         self._slumber.leave_doors()
         if not self._restarting:
             self._it.ports.close()
@@ -321,6 +324,7 @@ class Master:
         """Give up, in a worker, what only the master may hold."""
         self._selector.close()
         self._jobs.leave()
+        self._hooks.leave()
         os.close(self._wake_read)
         os.close(self._wake_write)
         if self._it.link is not None:
@@ -339,11 +343,12 @@ class Master:
         if self._ready_at is not None:
             self._children.act(self._pool.loaded(slot, now))
             self._slumber.awake(now)
+            self._hooks.stay()
             self._tick_at = now
             return
         self._loaded.append(slot)
         if self._gate.open:
-            self._be_ready(now)
+            self._hooks.open(self._may_open)
         else:
             self._gate.loaded(slot, now)
 
@@ -352,6 +357,13 @@ class Master:
         if problem:
             self._fail(link.failure("ready", f"ready-check: {problem}"))
         else:
+            self._hooks.open(self._may_open)
+
+    def _may_open(self, problem: str, detail: str) -> None:
+        """The hooks before the first request have run: '' is good."""
+        if problem:
+            self._fail(link.failure("hook", problem, detail))
+        elif not self._pool.closing:
             self._be_ready(time.monotonic())
 
     def _be_ready(self, now: float) -> None:
@@ -376,7 +388,8 @@ class Master:
 
     def reaped(self, pid: int, status: int) -> None:
         """Note the end of a job; other children are what the app has left."""
-        self._jobs.reaped(pid, status)
+        if not self._jobs.reaped(pid, status):
+            self._hooks.reaped(pid, status)
 
     def _tell_jobs(self) -> None:
         self._post(self._jobs.report())
@@ -436,7 +449,7 @@ class Master:
     def _timeout(self) -> float | None:
         if self._signals:
             return 0.0
-        deadlines = (self._pool.deadline(), self._gate.until, self._jobs.deadline())
+        deadlines = (self._pool.deadline(), self._gate.until, self._jobs.deadline(), self._hooks.deadline())
         moments = [moment for moment in deadlines if moment is not None]
         if self._ready_at is not None and not self._pool.closing:
             moments.append(self._tick_at)
@@ -447,14 +460,9 @@ class Master:
         """No predecessor serves any more: its sockets' settings, pidfiles and jobs are this generation's now."""
         if self._jobs:
             self._jobs.activate(minute, running)
+        self._hooks.activate()
         self._it.ports.apply(self._it.settings)
-        for path in self._pidfiles():
-            pidfile.write(path)
-
-    def _pidfiles(self) -> list[str]:
-        settings = self._it.settings
-        names = [name for name in (settings.pidfile, settings.safe_pidfile) if name]
-        return [os.path.join(self._it.directory, name) for name in dict.fromkeys(names)]
+        self._pidfiles.write()
 
 
 def _cheaper(settings: Settings) -> pool.Cheaper | None:

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+from typing import TYPE_CHECKING
 
 from vassal import logs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def write(path: str) -> None:
@@ -30,3 +34,20 @@ def remove(path: str) -> None:
             mine = int(file.read(32)) == os.getpid()
         if mine:
             os.unlink(path)
+
+
+class Pidfiles:
+    """Those that a vassal's file names; relative ones are taken from `base`."""
+
+    def __init__(self, names: Sequence[str | None], base: str) -> None:
+        self._paths = [os.path.join(base, name) for name in dict.fromkeys(names) if name]
+
+    def write(self) -> None:
+        """Write all of them."""
+        for path in self._paths:
+            write(path)
+
+    def remove(self) -> None:
+        """Remove those that are this process's own."""
+        for path in self._paths:
+            remove(path)

@@ -320,5 +320,5 @@ FROM_EMPEROR: tuple[type[Record], ...] = (
     Report,
 )
 
-STAGES = ("config", "identity", "interpreter", "bind", "collision", "load", "ready", "spawn")
+STAGES = ("config", "identity", "interpreter", "bind", "collision", "hook", "load", "ready", "spawn")
 """Where a start can fail. See `emperor.lifecycle` for what follows from each."""

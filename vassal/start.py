@@ -13,12 +13,13 @@ import socket
 import sys
 import time
 import traceback
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
-from vassal import handover, identity, interpreter, link, logs, net, ondemand, ports
+from vassal import handover, hooks, identity, interpreter, link, logs, net, ondemand, ports
 from vassal.config import ConfigError, Inject, Settings, load_vassal
 from vassal.config.reader import default_reader
+from vassal.unedited import Files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,32 +37,6 @@ class StartError(Exception):
         super().__init__(reason)
         self.stage = stage
         self.detail = detail
-
-
-@dataclass(frozen=True, slots=True)
-class Files:
-    """The files that were read, and a checksum over them; no files: nobody has looked."""
-
-    paths: tuple[str, ...]
-    sum: int
-
-    @classmethod
-    def of(cls, paths: Sequence[str], read: Callable[[str], bytes]) -> Files:
-        """Return `paths` with their checksum; nothing where one cannot be read."""
-        import zlib  # noqa: PLC0415 (most vassals never ask)
-
-        total = 0
-        for path in paths:
-            try:
-                content = read(path)
-            except OSError:
-                return cls((), 0)
-            total = zlib.crc32(b"%d:" % len(content) + content, total)
-        return cls(tuple(paths), total)
-
-    def unedited(self) -> bool:
-        """Whether all of them are there and have the same content. Read with the rights of whoever asks."""
-        return bool(self.paths) and Files.of(self.paths, default_reader) == self
 
 
 class Start:
@@ -98,6 +73,10 @@ class Start:
         """Whether this start ends here: it is only to look, and the vassal sleeps until somebody calls."""
         return self._contract.purpose == "inspect" and (self._on_demand or (settings.die_on_idle and settings.idle > 0))
 
+    def _serves(self, settings: Settings) -> bool:
+        """Whether this start is one of the app: it neither parks nor only runs jobs."""
+        return self._contract.purpose == "serve" or (self._contract.purpose == "inspect" and not self._parks(settings))
+
     @staticmethod
     def _park(end: link.End, settings: Settings, bound: ports.Ports) -> int:
         try:
@@ -114,6 +93,8 @@ class Start:
             raise StartError("config", str(error)) from None
         except (logs.LogError, ondemand.OnDemandError) as error:
             raise StartError("config", str(error)) from None
+        except hooks.HookError as error:
+            raise StartError("hook", str(error), error.detail) from None
         except ports.CollisionError as error:
             raise StartError("collision", str(error)) from None
         except net.AddressError as error:
@@ -139,6 +120,8 @@ class Start:
                 logs.say(f"uid and gid have no effect: {verdict.why_not_own}")
         uid = who.uid if who is not None else os.geteuid()
         self._post(self._facts(settings, uid))
+        at_start = hooks.AtStart(settings, serves=self._serves(settings))
+        at_start.run("asap")
         directory = os.path.join(self._base, settings.chdir or "")
         if address:
             settings = ondemand.with_address(settings, address, directory)
@@ -149,10 +132,12 @@ class Start:
         limit(settings)
         if verdict.own:
             bound.bind(as_root=True, owner=who)
-            if who is not None:
-                self._become(who)
+        at_start.run_as_root(verdict.why_not_own)
+        if verdict.own and who is not None:
+            self._become(who)
         self._open_logs(settings)
         bound.bind(as_root=False)
+        at_start.run("as-user")
         virtualenv = os.path.join(directory, settings.virtualenv) if settings.virtualenv else None
         fork = self._contract.fork if settings.fork_server is None else settings.fork_server
         return settings, interpreter.choose(virtualenv, settings.python, fork=fork), bound
@@ -315,7 +300,8 @@ def post(end: link.End, record: link.Record, fds: Sequence[int] = ()) -> None:
 
 def fail(end: link.End | None, error: StartError) -> int:
     """Tell the log and the emperor that the start failed; return the exit status."""
-    logs.say(f"cannot start ({error.stage}): {error}" + (f"\n{error.detail.rstrip()}" if error.detail else ""))
+    detail = error.detail.rstrip() if error.stage != "hook" else ""  # its output stands in the log
+    logs.say(f"cannot start ({error.stage}): {error}" + (f"\n{detail}" if detail else ""))
     if end is not None:
         post(end, link.failure(error.stage, str(error), error.detail))
     return FAILED

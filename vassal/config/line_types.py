@@ -137,16 +137,76 @@ def _smart(text: str, _: Callable[[str], None]) -> tuple[str, str]:
 SMARTS = Type("list of PIDFILE COMMAND", _smart, many=True)
 
 
-def hooks(text: str, _: Callable[[str], None]) -> str:
-    """Take the forms of a hook that are run here.
+_HOOK = re.compile(r"\s*(!?)\s*([a-z0-9_]+)\s*:(.*)", re.DOTALL)
+_PATH_AND = re.compile(r"\S+ .+", re.DOTALL)
+_HOOK_FORMS: dict[str, tuple[str, re.Pattern[str]]] = {
+    "exec": ("COMMAND", re.compile(r".*\S.*", re.DOTALL)),
+    "safeexec": ("COMMAND", re.compile(r".*\S.*", re.DOTALL)),
+    "print": ("TEXT", re.compile(r".*", re.DOTALL)),
+    "log": ("TEXT", re.compile(r".*", re.DOTALL)),
+    "write": ("FILE TEXT", _PATH_AND),
+    "writen": ("FILE TEXT", _PATH_AND),
+    "append": ("FILE TEXT", _PATH_AND),
+    "appendn": ("FILE TEXT", _PATH_AND),
+    "create": ("FILE", re.compile(r".+")),
+    "creat": ("FILE", re.compile(r".+")),
+    "mkdir": ("DIRECTORY", re.compile(r".+")),
+    "unlink": ("FILE", re.compile(r".+")),
+    "chmod": ("FILE MODE", re.compile(r".+ [0-7]{3,4}")),
+    "chown": ("FILE USER GROUP", re.compile(r".+ [^ :]+ [^ :]+")),
+    "unix_signal": (
+        "15 gracefully_kill_them_all",
+        re.compile(r"(?:15|2) gracefully_kill_them_all|1 grace_them_all|3 kill_them_all"),
+    ),
+}
+"""What a hook may do, and the form of its argument (uWSGI's Hooks page and its handlers of the same names)."""
+_HOOK_INSTEAD = {
+    "cd": "chdir = DIRECTORY",
+    "chdir": "chdir = DIRECTORY",
+    "putenv": "env = NAME=VALUE",
+    "wait_for_fs": "exec: with a command that waits",
+    "wait_for_file": "exec: with a command that waits",
+    "wait_for_dir": "exec: with a command that waits",
+    "wait_for_socket": "exec: with a command that waits",
+    "mount": "exec:mount … in hook-as-root",
+    "umount": "exec:umount … in hook-as-root",
+}
+
+
+def hook(text: str) -> tuple[str, str, bool]:
+    """Return the action of a hook, its argument, and whether its text is to stay out of the log (``!exec:…``).
 
     Raises:
-        ValueError: another action.
+        ValueError: no such action, or not with this argument.
     """
-    action, colon, _rest = text.partition(":")
-    if colon and action.strip() in ("exec", "unix_signal"):
-        return text
-    raise ValueError("only the form exec:COMMAND is run (and unix_signal:15 gracefully_kill_them_all is accepted)")
+    match = _HOOK.fullmatch(text)
+    if match is None:
+        raise ValueError("expected ACTION:ARGUMENT, for instance exec:COMMAND")
+    private, action, argument = match.groups()
+    argument = argument.strip()
+    form, pattern = _HOOK_FORMS.get(action, ("", None))
+    if pattern is None:
+        instead = _HOOK_INSTEAD.get(action)
+        offered = ", ".join(name for name in _HOOK_FORMS if name not in ("creat", "log"))
+        raise ValueError(f"{action}: is not offered in a hook: " + (f"use {instead}" if instead else f"use {offered}"))
+    if not pattern.fullmatch(argument):
+        raise ValueError(f"expected {action}:{form}")
+    return action, argument, bool(private)
 
 
-HOOKS = Type("list of hooks", hooks, many=True)
+def _hook(text: str, _: Callable[[str], None]) -> str:
+    hook(text)
+    return text
+
+
+HOOKS = Type("list of hooks", _hook, many=True)
+
+
+def _touch_exec(text: str, _: Callable[[str], None]) -> tuple[str, str]:
+    path, blank, command = text.partition(" ")
+    if not blank or not command.strip():
+        raise ValueError("expected FILE COMMAND")
+    return path, command.strip()
+
+
+TOUCH_EXECS = Type("list of FILE COMMAND", _touch_exec, many=True)

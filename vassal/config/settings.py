@@ -212,4 +212,4 @@ class Settings:
     exec_as_user: Texts = ()
     exec_as_root: Texts = ()
     exec_as_user_atexit: Texts = ()
-    touch_exec: Texts = ()
+    touch_exec: Pairs = ()

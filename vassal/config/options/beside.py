@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vassal.config.line_types import CRON2S, CRONS, DAEMON2S, HOOKS, SMARTS
+from vassal.config.line_types import CRON2S, CRONS, DAEMON2S, HOOKS, SMARTS, TOUCH_EXECS
 from vassal.config.option import PLANNED, Option, option
 from vassal.config.types import EXPIRIES, FLAG, MAPS, PATHS, REGEXES, TEXTS, TYPE_EXPIRIES, WHOLE_MAPS, choice, seconds
 
@@ -58,19 +58,23 @@ OPTIONS: tuple[Option, ...] = (
         "who sends the file: the web server by a header, or we",
         "fileserve-mode",
     ),
-    _row("hook-asap", HOOKS, "run before anything else"),
-    _row("hook-pre-app", HOOKS, "run before the app is loaded"),
-    _row("hook-post-app", HOOKS, "run after the app was loaded"),
-    _row("hook-master-start", HOOKS, "run when the master starts"),
-    _row("hook-accepting1-once", HOOKS, "run when the first worker accepts for the first time"),
-    _row("hook-as-user", HOOKS, "run with the vassal's identity"),
-    _row("hook-as-root", HOOKS, "run before the identity is taken; not under emperor-tyrant"),
-    _row("hook-as-user-atexit", HOOKS, "run with the vassal's identity at the end"),
-    _row("exec-asap", TEXTS, "run a shell command before anything else"),
-    _row("exec-pre-app", TEXTS, "run a shell command before the app is loaded"),
-    _row("exec-post-app", TEXTS, "run a shell command after the app was loaded"),
-    _row("exec-as-user", TEXTS, "run a shell command with the vassal's identity"),
-    _row("exec-as-root", TEXTS, "run a shell command before the identity is taken; not under emperor-tyrant"),
-    _row("exec-as-user-atexit", TEXTS, "run a shell command with the vassal's identity at the end"),
-    _row("touch-exec", TEXTS, "FILE COMMAND: run the command when the file is touched"),
+    option("hook-asap", HOOKS, "run as soon as the file is read, with the rights that it was read with"),
+    option(
+        "hook-as-root",
+        HOOKS,
+        "run before the identity is taken; only for a file of root's own, not under emperor-tyrant",
+    ),
+    option("hook-as-user", HOOKS, "run with the vassal's identity, before its directory and interpreter"),
+    option("hook-pre-app", HOOKS, "run before the app is loaded"),
+    option("hook-post-app", HOOKS, "run after the app was loaded"),
+    option("hook-master-start", HOOKS, "run before the workers are started"),
+    option("hook-accepting1-once", HOOKS, "run before the first worker accepts"),
+    option("hook-as-user-atexit", HOOKS, "run when the workers have ended; a failure is only logged"),
+    option("exec-asap", TEXTS, "hook-asap = exec:COMMAND, after those"),
+    option("exec-as-root", TEXTS, "hook-as-root = exec:COMMAND, after those"),
+    option("exec-as-user", TEXTS, "hook-as-user = exec:COMMAND, after those"),
+    option("exec-pre-app", TEXTS, "hook-pre-app = exec:COMMAND, after those"),
+    option("exec-post-app", TEXTS, "hook-post-app = exec:COMMAND, after those"),
+    option("exec-as-user-atexit", TEXTS, "hook-as-user-atexit = exec:COMMAND, after those"),
+    option("touch-exec", TOUCH_EXECS, "FILE COMMAND: run the command when the file is touched"),
 )
