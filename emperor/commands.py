@@ -101,7 +101,8 @@ class Commands:
             "requests": stats.requests if stats is not None else 0,
             "exceptions": stats.exceptions if stats is not None else 0,
             "respawns": stats.respawns if stats is not None else 0,
-            "addresses": [shown(entry) for entry in fleet.store.of(name)],
+            "addresses": [shown(entry) for entry in fleet.store.of(name) if not entry.quiet],
+            "stats": next((shown(entry) for entry in fleet.store.of(name) if entry.quiet), None),
             "loyal": bool(vassal.serving is not None and vassal.serving.loyal),
             "last_failure": None
             if failure is None

@@ -29,7 +29,7 @@ from vassal import link
 if TYPE_CHECKING:
     import asyncio
     import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from emperor.closer import Closer
     from emperor.listeners import Kept
@@ -165,6 +165,7 @@ class Fleet:
             self._forget(name)
         elif new.listens:
             self._doors.open(name, new.manifest)
+            self._remember_paths(name, self.store.hush(name))
             self._doors.watch(name)
         elif new.state is states.State.STOPPED:
             self._doors.remove(name)
@@ -227,15 +228,15 @@ class Fleet:
                     if len(self.runs[name]) == 1:
                         self.store.drop(name)
             case states.ShutListeners():
-                self._remember_paths(name)
+                self._remember_paths(name, self.store.of(name))
                 self.store.shut(name)
             case states.Outcome(number, ok, text):
                 self.waiters.resolve(name, number, ok=ok, text=text)
             case states.Say(text):
                 self.say(f"vassal {name}: {text}")
 
-    def _remember_paths(self, name: str) -> None:
-        for kept in self.store.of(name):
+    def _remember_paths(self, name: str, entries: Sequence[Kept]) -> None:
+        for kept in entries:
             if kept.inode and not self._doors.ours(name, kept.key):
                 self._left.setdefault(name, {})[kept.key] = kept
 

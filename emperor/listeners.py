@@ -25,13 +25,15 @@ OURS = -1
 class Kept:
     """One listener: its canonical address `key`, its UNIX path's `inode`, the `uid` whose processes hold copies.
 
-    `uid` -1: nobody but the emperor, which bound it itself.
+    `uid` -1: nobody but the emperor, which bound it itself. `quiet`: a call there wakes nobody, so it is closed while
+    the vassal sleeps.
     """
 
     key: str
     inode: str
     uid: int
     sock: socket.socket
+    quiet: bool = False
 
 
 def inspect(record: link.Listening, fds: Sequence[int], uid: int, close: Callable[[int], None]) -> list[Kept]:
@@ -50,7 +52,7 @@ def inspect(record: link.Listening, fds: Sequence[int], uid: int, close: Callabl
         for key, inode in zip(record.addresses, record.inodes, strict=True):
             sock = _as_socket(left[0], key)
             left.pop(0)
-            kept.append(Kept(key, inode, uid, sock))
+            kept.append(Kept(key, inode, uid, sock, key in record.quiet))
             _check(sock, key)
     except link.LinkError:
         for fd in [*(entry.sock.detach() for entry in kept), *left]:
@@ -113,12 +115,17 @@ class Store:
         self._kept.setdefault(name, []).append(entry)
 
     def commit(self, name: str, fresh: list[Kept]) -> None:
-        """Make `fresh` the listeners of `name`. Those whose address left the file go on until `drop`, or come back."""
+        """Make `fresh` the listeners of `name`. Those whose address left the file go on until `drop`, or come back.
+
+        But not the quiet ones: nobody answers there any more, since that is the newest generation's right alone.
+        """
         keys = {entry.key for entry in fresh}
         dropped = []
         for old in [*self._dropped.pop(name, []), *self._kept.pop(name, [])]:
             if old.key in keys:
                 self._close(old.sock.detach(), name)  # the same socket, or one that replaced it
+            elif old.quiet:
+                self._shut(name, [old])
             else:
                 dropped.append(old)
         if fresh:
@@ -132,6 +139,14 @@ class Store:
         Not while a generation comes that they were offered to: it would serve them.
         """
         self._shut(name, self._dropped.pop(name, []))
+
+    def hush(self, name: str) -> list[Kept]:
+        """Refuse clients at the quiet addresses of `name`, which sleeps; return what was closed."""
+        quiet = [entry for entry in self.of(name) if entry.quiet]
+        if quiet:
+            self._kept[name] = [entry for entry in self.of(name) if not entry.quiet]
+            self._shut(name, quiet)
+        return quiet
 
     def shut(self, name: str) -> None:
         """Refuse clients on all addresses of `name` from now on."""

@@ -36,6 +36,7 @@ NICKNAMES = {
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 _DAYS = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]
 _FIELDS = (("minute", 0, 59), ("hour", 0, 23), ("day", 1, 31), ("month", 1, 12), ("weekday", 0, 7))
+_BOUNDS = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 6))
 _ITEM = re.compile(r"(\*|[0-9a-z]+)(?:-([0-9a-z]+))?(?:/([0-9]+))?")
 
 
@@ -62,6 +63,11 @@ class Schedule:
             return False
         day, weekday = when.tm_mday in self.days, (when.tm_wday + 1) % 7 in self.weekdays
         return day or weekday if self.either else day and weekday
+
+    def numbers(self) -> tuple[int | list[int], ...]:
+        """Return minute, hour, day, month and weekday as uWSGI writes them; a list where no number can say it."""
+        fields = (self.minutes, self.hours, self.days, self.months, self.weekdays)
+        return tuple(_number(values, *bounds) for values, bounds in zip(fields, _BOUNDS, strict=True))
 
     def at(self, wall: int) -> bool:
         """Whether a clock that shows `wall` (minutes since 1970 as it shows them) shows one of its times."""
@@ -121,6 +127,16 @@ def _numbers(value: int, low: int, high: int) -> frozenset[int]:
     if value < 0:
         return frozenset(one for one in range(low, high + 1) if one % -value == 0)
     return frozenset((value,))
+
+
+def _number(values: frozenset[int], low: int, high: int) -> int | list[int]:
+    """Return the number that `_numbers` makes these values from, or a list of them where there is none."""
+    if len(values) == 1:
+        return next(iter(values))
+    for step in range(1, high + 1):
+        if values == _numbers(-step, low, high):
+            return -step
+    return sorted(values)
 
 
 def of_fields(fields: list[str]) -> Schedule:

@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vassal import cron, link, logs, sessions, shell, zone
+from vassal import cron, link, logs, sessions, shell, stats, zone
 from vassal.config.line_types import CRON2_KEYS, keyed
 
 if TYPE_CHECKING:
@@ -211,6 +211,20 @@ class Jobs:
             last=tuple(entry.last for entry in entries),
             exits=tuple(entry.exit for entry in entries),
             took_ms=tuple(entry.took_ms for entry in entries),
+        )
+
+    def told(self) -> list[stats.Cron]:
+        """Return what the statistics say of the first `SHOWN` jobs."""
+        return [self._told(entry) for entry in self._entries[:SHOWN]]
+
+    def _told(self, entry: _Entry) -> stats.Cron:
+        pid = next((run.command.pid for run in self._runs.values() if run.entry is entry), -1)
+        return stats.Cron(
+            times=entry.job.schedule.numbers(),
+            command=entry.job.command[:COMMAND],
+            unique=entry.job.unique,
+            pid=pid,
+            began=entry.last if pid >= 0 else 0,
         )
 
     def __bool__(self) -> bool:

@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -48,6 +49,8 @@ class Apps:
 
     default: WSGIApp | None = None
     mounts: tuple[tuple[str, WSGIApp], ...] = ()
+    took: float = 0.0
+    """Seconds that loading them took."""
 
 
 def load_apps(settings: Settings) -> Apps:
@@ -58,6 +61,7 @@ def load_apps(settings: Settings) -> Apps:
     Raises:
         LoadError: an import fails, or what it brings holds no app.
     """
+    began = time.monotonic()
     default: WSGIApp | None = None
     where = f"virtualenv = {settings.virtualenv}" if settings.virtualenv else f"the Python is {sys.prefix}"
     if settings.pyargv is not None:
@@ -86,7 +90,7 @@ def load_apps(settings: Settings) -> Apps:
         except OSError as error:
             raise LoadError(f"chdir2 = {settings.chdir2}: {error.strerror}") from None
     real = sorted((entry for entry in mounts if entry[0]), key=lambda entry: len(entry[0]), reverse=True)
-    return Apps(default, tuple(real))
+    return Apps(default, tuple(real), time.monotonic() - began)
 
 
 def load_imports(settings: Settings) -> None:

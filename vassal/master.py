@@ -24,6 +24,7 @@ from vassal.masterhooks import MasterHooks
 from vassal.scoreboard import Scoreboard
 from vassal.slumber import Slumber
 from vassal.tally import Tally
+from vassal.vitals import Vitals
 
 if TYPE_CHECKING:
     import socket
@@ -80,6 +81,7 @@ class Master:
         self._slumber = Slumber(settings, self._pool, generation.ports, self._selector, self._children.act)
         self._pidfiles = pidfile.Pidfiles((settings.pidfile, settings.safe_pidfile), generation.directory)
         self._jobs = Jobs(settings, self._selector, self._tell_jobs)
+        self._vitals = Vitals(generation, self._pool, self._board, self._children.by_slot, self._jobs, self._selector)
         self._hooks = MasterHooks(settings, self._selector, generation.directory, lazy=self._lazy)
         self._gate = Gate(settings, self._selector, self._passed)
         self._tally = Tally(generation.loyalty, own=1 if settings.ready_check else 0)
@@ -163,6 +165,7 @@ class Master:
             self._signalled(self._signals.pop(0), now)
         self._children.reap()
         self._jobs.look(now)
+        self._vitals.look(now)
         self._hooks.look(now)
         if (self._pool.closing or self._slumber.ending) and self._emptied():
             if not self._pool.closing:
@@ -201,6 +204,7 @@ class Master:
         for slot, child in self._children.by_slot.items():
             if harakiri.overdue(self._board, slot, now, settings.harakiri):
                 logs.say(f"worker in slot {slot} (pid {child.pid}) holds its interpreter beyond harakiri: killed")
+                self._vitals.struck(slot)
                 harakiri.execute(self._board, slot, child.pidfd, now, settings.harakiri)
         self._count_hands(now)
         if self._pool.closing:
@@ -230,6 +234,7 @@ class Master:
         self._pidfiles.remove()
         self._post(link.Parking(self._jobs.wake(), self._jobs.minute))
         self._slumber.leave_doors()
+        self._vitals.close()
         self._it.ports.close()
 
     def _want_reload(self, reason: str) -> None:
@@ -276,6 +281,7 @@ class Master:
             self._serve_alone(record.minute, record.running)
         elif isinstance(record, link.Release):
             self._jobs.release()
+            self._vitals.close()
             self._hooks.release()
             self._post(link.Released(*self._jobs.parting()))
         elif isinstance(record, link.Retire):
@@ -298,6 +304,7 @@ class Master:
             self._hooks.terminate()
             self._post(link.Released(*self._jobs.parting()))
         self._jobs.release()
+        self._vitals.close()
         self._hooks.release()
         self._slumber.leave_doors()
         if not self._restarting:
@@ -324,6 +331,7 @@ class Master:
         """Give up, in a worker, what only the master may hold."""
         self._selector.close()
         self._jobs.leave()
+        self._vitals.leave()
         self._hooks.leave()
         os.close(self._wake_read)
         os.close(self._wake_write)
@@ -378,7 +386,8 @@ class Master:
             self._children.act(self._pool.loaded(slot, now))
         self._ready_at = now
         self._tick_at = now
-        self._post(link.Listening(ports.keys(), ports.inodes()), ports.descriptors())
+        self._vitals.open()
+        self._post(link.Listening(ports.keys(), ports.inodes(), ports.quiet), ports.descriptors())
         cheap = self._it.settings.cheap
         self._post(link.Ready(len(self._pool.serving), os.getpid(), self._it.settings.reload_mercy, cheap))
         if self._it.link is None:
@@ -399,6 +408,7 @@ class Master:
         if self._finished is not None:
             return
         self._tally.ended(self._board.worker(slot))
+        self._vitals.ended(slot)
         self._board.reset(slot)  # or it would look like one that has time
         if child.why is not None:
             self._chaining.why = (child.why.reason, child.why.detail)
@@ -449,7 +459,13 @@ class Master:
     def _timeout(self) -> float | None:
         if self._signals:
             return 0.0
-        deadlines = (self._pool.deadline(), self._gate.until, self._jobs.deadline(), self._hooks.deadline())
+        deadlines = (
+            self._pool.deadline(),
+            self._gate.until,
+            self._jobs.deadline(),
+            self._hooks.deadline(),
+            self._vitals.deadline(),
+        )
         moments = [moment for moment in deadlines if moment is not None]
         if self._ready_at is not None and not self._pool.closing:
             moments.append(self._tick_at)

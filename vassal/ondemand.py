@@ -146,6 +146,7 @@ def park(end: link.End, settings: Settings, bound: ports.Ports) -> int:
     Raises:
         AddressError: somebody else listens there.
     """
+    bound.leave_stats()
     bound.listen(settings.listen)
     bound.apply(settings)
     for record, fds in (

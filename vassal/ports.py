@@ -18,9 +18,13 @@ from vassal import identity, logs, net
 from vassal.link import MAX_LISTENERS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from vassal.config import Settings
+
+
+STATS = "stats"
+"""`Port.protocol` of the address where the master itself answers with statistics."""
 
 
 class CollisionError(Exception):
@@ -56,14 +60,16 @@ class Ports:
         Raises:
             AddressError: an address that cannot be, or that is named twice, or too many of them.
         """
-        if len(settings.sockets) > MAX_LISTENERS:
-            raise net.AddressError(
-                f"a vassal has at most {MAX_LISTENERS} sockets; this file names {len(settings.sockets)}"
-            )
+        count = len(settings.sockets) + bool(settings.stats)
+        if count > MAX_LISTENERS:
+            raise net.AddressError(f"a vassal has at most {MAX_LISTENERS} sockets; this file names {count}")
         self._settings = settings
         self._offered = [offer.key for offer in offers]
         self._adopted: set[str] = set()
         self.ports = [Port(net.parse(spec.address, base), spec.protocol) for spec in settings.sockets]
+        if settings.stats:
+            with _named():
+                self.ports.append(Port(net.parse(settings.stats, base), STATS))
         keys = self.keys()
         for port, key in zip(self.ports, keys, strict=True):
             if (port.address.port or port.address.path) and keys.count(key) > 1:
@@ -99,11 +105,26 @@ class Ports:
         return tuple(port.sock.fileno() for port in self.ports if port.sock is not None)
 
     @property
+    def for_callers(self) -> list[Port]:
+        """Those that callers of the app use."""
+        return [port for port in self.ports if port.protocol != STATS]
+
+    @property
+    def stats(self) -> socket.socket | None:
+        """The one where the master tells statistics."""
+        return next((port.sock for port in self.ports if port.protocol == STATS), None)
+
+    @property
+    def quiet(self) -> tuple[str, ...]:
+        """Addresses at which nobody's call wakes a vassal that sleeps."""
+        return tuple(port.address.key for port in self.ports if port.protocol == STATS)
+
+    @property
     def listeners(self) -> list[net.Listener]:
         """What the workers accept on, with the address as shown to people (the real port where it was 0)."""
         return [
             net.Listener(port.sock, port.protocol, net.key_of(port.sock))
-            for port in self.ports
+            for port in self.for_callers
             if port.sock is not None
         ]
 
@@ -122,12 +143,13 @@ class Ports:
         for port in self.ports:
             if port.sock is not None or (as_root and not _is_roots(port.address)):
                 continue
-            try:
-                port.sock = net.bind(port.address, options, mode)
-            except net.AddressError as error:
-                if error.in_use is not None and self._overlaps(port.address):
-                    raise CollisionError(f"{error}: by this vassal's own running generation") from None
-                raise
+            with _named(port):
+                try:
+                    port.sock = net.bind(port.address, options, mode)
+                except net.AddressError as error:
+                    if error.in_use is not None and self._overlaps(port.address):
+                        raise CollisionError(f"{error}: by this vassal's own running generation") from None
+                    raise
             port.inode = net.inode_of(port.address)
             if port.address.is_path:
                 self._give_away(port.address.path, owner)
@@ -160,7 +182,8 @@ class Ports:
         """
         for port in self.ports:
             if port.fresh and port.sock is not None:
-                net.listen(port.sock, _clamp(backlog), port.address.key)
+                with _named(port):
+                    net.listen(port.sock, _clamp(backlog), port.address.key)
 
     def apply(self, settings: Settings) -> None:
         """Give adopted sockets the backlog, mode and owner of the new file: their predecessor is retired now."""
@@ -188,16 +211,41 @@ class Ports:
                 port.sock.close()
                 port.sock = None
 
+    def leave_stats(self) -> None:
+        """Give up the address of statistics, which only who serves has: a vassal that parks does not."""
+        for port in self.ports:
+            if port.protocol == STATS and port.sock is not None:
+                port.sock.close()
+                port.sock = None
+                if port.fresh:  # else a successor may have adopted it
+                    _unlink(port)
+        self.ports = self.for_callers
+
     def unlink(self) -> None:
         """Remove the paths of UNIX sockets, where they are still this generation's (``vacuum``, or gone for good)."""
         for port in self.ports:
-            if port.address.is_path and port.inode and net.inode_of(port.address) == port.inode:
-                try:
-                    os.unlink(port.address.path)
-                except FileNotFoundError:
-                    continue
-                except OSError as error:
-                    logs.say(f"cannot remove the socket {port.address.path}: {error.strerror} (root may have bound it)")
+            _unlink(port)
+
+
+def _unlink(port: Port) -> None:
+    if port.address.is_path and port.inode and net.inode_of(port.address) == port.inode:
+        try:
+            os.unlink(port.address.path)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            logs.say(f"cannot remove the socket {port.address.path}: {error.strerror} (root may have bound it)")
+
+
+@contextlib.contextmanager
+def _named(port: Port | None = None) -> Iterator[None]:
+    """Let what goes wrong say that the address is that of ``stats``."""
+    try:
+        yield
+    except net.AddressError as error:
+        if port is not None and port.protocol != STATS:
+            raise
+        raise net.AddressError(f"stats: {error}", in_use=error.in_use) from None
 
 
 def _is_roots(address: net.Address) -> bool:

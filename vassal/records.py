@@ -34,11 +34,13 @@ class Listening(Record):
 
     `addresses` are canonical (`vassal.net.Address.key`). `inodes` holds ``"device:inode"`` of each UNIX socket's path
     and ``""`` for the rest: it comes back with the offer, so that a path that somebody unlinked is bound anew.
+    `quiet` are those among them at which a call wakes nobody (``stats``): they are closed while the vassal sleeps.
     """
 
     NAME: ClassVar[str] = "listening"
     addresses: tuple[str, ...]
     inodes: tuple[str, ...]
+    quiet: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

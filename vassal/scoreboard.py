@@ -32,6 +32,8 @@ HARAKIRI = 8
 """Calls that ran into harakiri."""
 THREAD = 9
 """Kernel's thread id."""
+FILES = 10
+"""Requests, among `REQUESTS`, that were answered with a file by the vassal itself."""
 
 # Cells of the worker's own row.
 STARTED = 0
@@ -40,6 +42,8 @@ ACCEPTING = 2
 CONNECTIONS = 3
 RECEIVED = 4
 """Connections accepted since the worker started."""
+LOADING = 5
+"""Seconds that its app took to load, here or in the master."""
 
 NOTHING_SENT = 0
 SENT = 1

@@ -63,7 +63,7 @@ class Slumber:
     def sleep(self, now: float) -> None:
         """Retire the workers and wait for callers."""
         self._act(self._pool.sleep(now))
-        for port in self._ports.ports:
+        for port in self._ports.for_callers:
             if port.sock is not None:
                 self._selector.register(port.sock.fileno(), selectors.EVENT_READ, self._called)
                 self._doors.append(port.sock.fileno())

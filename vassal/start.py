@@ -126,7 +126,7 @@ class Start:
         if address:
             settings = ondemand.with_address(settings, address, directory)
         if self._contract.purpose == "jobs":
-            settings = replace(settings, sockets=())
+            settings = replace(settings, sockets=(), stats=None)
         bound = ports.Ports(settings, directory, self._offers_for(uid))
         os.umask(settings.umask if settings.umask is not None else 0o022)
         limit(settings)

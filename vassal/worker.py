@@ -115,6 +115,7 @@ class _Worker:
         own.counts[scoreboard.PID] = os.getpid()
         own.times[scoreboard.STARTED] = monotonic()
         apps = plan.apps if plan.apps is not None else load_apps(self.settings)
+        own.times[scoreboard.LOADING] = apps.took
         load_imports(self.settings)
         self._build(apps)
         if plan.probe is not None:

@@ -274,7 +274,10 @@ ACCEPTED: tuple[Row, ...] = (
         "give each host its own file",
     ),
     (
-        "enable-metrics metric metric-dir metric-dir-restore metrics-dir metrics-dir-restore metrics-no-cores",
+        (
+            "enable-metrics metric metric-dir metric-dir-restore metrics-dir metrics-dir-restore metrics-no-cores "
+            "stats-no-metrics"
+        ),
         "there are no metrics beside the statistics",
         "use stats = ADDRESS",
     ),

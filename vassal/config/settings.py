@@ -165,7 +165,6 @@ class Settings:
     stats_http: bool = False
     stats_minified: bool = False
     stats_no_cores: bool = False
-    stats_no_metrics: bool = False
     master_fifo: Texts = ()
     # --- beside the app
     attach_daemon: Texts = ()

@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from vassal import logs
+from vassal import logs, scoreboard
 from vassal.client import EPOLLIN, IDLE
 from vassal.out import FileSpan, Out
 from vassal.response import Response
@@ -101,6 +101,7 @@ class Static:
                 return False
             entry, fd = found
         me.requests += 1
+        me.counts[scoreboard.FILES] += 1
         if (
             entry.body is not None
             and request.plain

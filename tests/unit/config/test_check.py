@@ -45,13 +45,12 @@ def test_nothing_to_say_about_a_good_file(files):
 
 
 def test_all_mistakes_are_told_at_once_by_line(files):
-    assert files.told("threads = many\nroute = x\nproceses = 3\nharakiri = 3 # s\nworkers = 0\nstats = :1\n") == [
+    assert files.told("threads = many\nroute = x\nproceses = 3\nharakiri = 3 # s\nworkers = 0\n") == [
         (2, "error", "threads"),
         (3, "error", "route"),
         (4, "warning", "proceses"),
         (5, "warning", "harakiri"),
         (6, "error", "workers"),
-        (7, "warning", "stats"),
     ]
 
 

@@ -20,9 +20,9 @@ def listener(address=("127.0.0.1", 0), family=socket.AF_INET, *, listening=True)
     return sock
 
 
-def kept(sock, key=None, uid=UID):
+def kept(sock, key=None, uid=UID, *, quiet=False):
     """An entry with a descriptor of its own for `sock`, as it comes over the link."""
-    return Kept(key or net.key_of(sock), "", uid, sock.dup())
+    return Kept(key or net.key_of(sock), "", uid, sock.dup(), quiet)
 
 
 def closed(fd):
@@ -199,6 +199,36 @@ def test_an_address_that_left_the_file_is_refused_only_when_dropped(store, socke
     assert not accepts(leaves)
     assert accepts(stays)
     assert [entry.key for entry in store.offers("a")] == [net.key_of(stays)]
+
+
+def test_a_quiet_address_that_left_the_file_is_refused_at_once(store, sockets):
+    stays, leaves = sockets(), sockets()
+    store.commit("a", [kept(stays, quiet=True), kept(leaves, quiet=True)])
+    store.commit("a", [kept(stays, quiet=True)])
+    assert not accepts(leaves)
+    assert accepts(stays)
+    assert [entry.key for entry in store.offers("a")] == [net.key_of(stays)]
+
+
+def test_quiet_addresses_are_refused_while_their_vassal_sleeps(store, sockets):
+    calls, quiet = sockets(), sockets()
+    store.commit("a", [kept(calls), kept(quiet, quiet=True)])
+    assert [entry.key for entry in store.hush("a")] == [net.key_of(quiet)]
+    assert accepts(calls)
+    assert not accepts(quiet)
+    assert [entry.key for entry in store.offers("a")] == [net.key_of(calls)]
+    assert store.hush("a") == []
+
+
+def test_what_is_quiet_is_known_by_its_address(sockets):
+    calls, quiet = sockets(), sockets()
+    keys = (net.key_of(calls), net.key_of(quiet))
+    found = inspect(
+        link.Listening(keys, ("", ""), (keys[1],)), [calls.dup().detach(), quiet.dup().detach()], UID, os.close
+    )
+    assert [entry.quiet for entry in found] == [False, True]
+    for entry in found:
+        entry.sock.close()
 
 
 def test_an_address_that_comes_back_before_it_is_dropped_is_offered_and_taken_back(store, sockets):
