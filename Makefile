@@ -13,7 +13,7 @@ BENCH_ARGS ?=
 FUZZ_SECONDS ?= 60
 SOAK_ARGS ?= --minutes 5
 
-.PHONY: help demo test check format bench-fleet bench-reload bench-sleep bench-serve fuzz soak clean
+.PHONY: help demo test test-deb check deb format bench-fleet bench-reload bench-sleep bench-serve fuzz soak clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -24,6 +24,9 @@ demo: $(VENV)/.installed $(APPS)/.installed ## Serve three example apps; Ctrl-C 
 test: $(VENV)/.installed-dev $(APPS)/.installed ## Run all tests (PYTEST_ARGS="-k reload")
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
 
+test-deb: $(VENV)/.installed-dev ## Build the Debian package, install and run it in Debian 12 and 13 (root)
+	$(VENV)/bin/python -m pytest tests/debian $(PYTEST_ARGS)
+
 check: $(VENV)/.installed-dev ## Lint, format check, types
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -32,6 +35,9 @@ check: $(VENV)/.installed-dev ## Lint, format check, types
 format: $(VENV)/.installed-dev ## Format, and fix what can be fixed
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
+
+deb: $(VENV)/.installed ## Build the Debian package for this machine's release into dist/
+	@PIP="$(VENV)/bin/python $(PIP)" packaging/make-deb dist
 
 bench-fleet: $(VENV)/.installed-dev ## Measure drop-to-answer and touch-to-new-code
 	$(VENV)/bin/python bench/fleet.py $(BENCH_ARGS)

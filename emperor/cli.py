@@ -91,6 +91,16 @@ def _client(control: str | None) -> ControlClient:
     return ControlClient(control or default_path(os.environ, serving=False))
 
 
+def _complete_names(ctx: click.Context, _parameter: click.Parameter, start: str) -> list[str]:
+    """The vassals whose names begin so; nobody is told that no emperor answers: the shell asks at each Tab."""
+    try:
+        rows = _client(ctx.params.get("control")).status(None)
+    except ControlError:
+        return []
+    given = ctx.params.get("names") or ()
+    return [row["name"] for row in rows if row["name"].startswith(start) and row["name"] not in given]
+
+
 def _width() -> int:
     return shutil.get_terminal_size((120, 24)).columns
 
@@ -112,7 +122,7 @@ def _parse_sets(_context: click.Context, _parameter: click.Parameter, values: Se
 
 
 @main.command()
-@click.argument("places", metavar="[PLACE]...", nargs=-1)
+@click.argument("places", metavar="[PLACE]...", nargs=-1, type=click.Path())
 @_ini_option(f"The emperor's own configuration (default without a PLACE: {DEFAULT_INI}).")
 @click.option("--set", "sets", metavar="KEY=VALUE", multiple=True, callback=_parse_sets, help="Set an option.")
 @_control_option
@@ -128,6 +138,8 @@ def run(places: tuple[str, ...], ini: str | None, sets: tuple[tuple[str, str], .
     with _config_errors():
         settings = load_emperor(ini, sets=sets, places=places, environ=os.environ)
     if not settings.places:
+        for note in settings.notes:  # a mistake there may be why
+            click.echo(_note_line(note), err=True)
         raise click.UsageError(f"nothing to watch: give a PLACE, or an `emperor = PLACE` line in {ini}")
     try:
         for place in settings.places:
@@ -145,7 +157,7 @@ def _run(settings: EmperorSettings, control: str | None) -> int:
 
 
 @main.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=_complete_names)
 @_json_option
 @_control_option
 def status(name: str | None, as_json: bool, control: str | None) -> None:  # noqa: FBT001  # click gives flags by name
@@ -165,7 +177,7 @@ def status(name: str | None, as_json: bool, control: str | None) -> None:  # noq
 
 
 @main.command()
-@click.argument("names", metavar="NAME...", nargs=-1)
+@click.argument("names", metavar="NAME...", nargs=-1, shell_complete=_complete_names)
 @click.option("--all", "everyone", is_flag=True, help="Reload the whole fleet.")
 @click.option("--no-wait", is_flag=True, help="Do not wait for the outcome.")
 @click.option(
@@ -188,7 +200,7 @@ def reload(  # as above
 
 
 @main.command()
-@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=_complete_names)
 @_control_option
 def stop(names: tuple[str, ...], control: str | None) -> None:
     """Stop vassals and hold them, through touches, until `start`."""
@@ -196,7 +208,7 @@ def stop(names: tuple[str, ...], control: str | None) -> None:
 
 
 @main.command()
-@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=_complete_names)
 @_control_option
 def start(names: tuple[str, ...], control: str | None) -> None:
     """Start vassals that were stopped, are broken or back off."""
@@ -211,9 +223,11 @@ def _print_outcomes(outcomes: Sequence[Outcome]) -> None:
 
 
 @main.command()
-@click.argument("name")
+@click.argument("name", shell_complete=_complete_names)
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is added, until Ctrl-C.")
-@click.option("-n", "--lines", default=10, show_default=True, type=click.IntRange(min=0), help="How many lines.")
+@click.option(
+    "-n", "--lines", metavar="LINES", default=10, show_default=True, type=click.IntRange(min=0), help="How many lines."
+)
 @_control_option
 def logs(name: str, follow: bool, lines: int, control: str | None) -> None:  # noqa: FBT001  # click gives flags by name
     """Print the end of a vassal's log."""
@@ -266,10 +280,14 @@ def check(paths: tuple[str, ...], strict: bool, as_json: bool, ini: str | None, 
         click.echo(json.dumps([_note_facts(note) for note in notes], indent=2))
     else:
         for note in notes:
-            where = note.file if note.line is None else f"{note.file}:{note.line}"
-            click.echo(printable(f"{where}: {note.level}: {note.message}"))
+            click.echo(_note_line(note))
     if any(note.level == "error" for note in notes):
         raise SystemExit(FAILED)
+
+
+def _note_line(note: Note) -> str:
+    where = note.file if note.line is None else f"{note.file}:{note.line}"
+    return printable(f"{where}: {note.level}: {note.message}")
 
 
 def _note_facts(note: Note) -> dict[str, Any]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from emperor.settings import EmperorSettings
     from emperor.states import Purpose
 
-_NOT_INHERITED = (*notify.VARIABLES, "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "EMPEROR_CONTROL")
+_NOT_INHERITED = (*notify.VARIABLES, "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "EMPEROR_CONTROL", "EMPEROR_ARGS")
 
 
 class Contracts:

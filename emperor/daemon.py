@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 import sys
+import traceback
 from typing import TYPE_CHECKING
 
 from emperor import manifest
@@ -18,11 +19,12 @@ from emperor.commands import Commands
 from emperor.control import ControlError, ControlServer
 from emperor.fleet import Fleet
 from emperor.journal import flush, say
+from emperor.logroom import LogRoom
 from emperor.monitor import Monitor
 from emperor.notify import Notifier
 from emperor.places import PlaceOptions, parse_place
 from emperor.spawner import raise_nofile
-from emperor.states import Forgive, Reload
+from emperor.states import Forgive
 from emperor.throttle import Pace
 from emperor.watch import Watch
 from vassal import __version__, sessions
@@ -36,6 +38,14 @@ except ImportError:
 
     def setproctitle(title: str) -> None:
         """Do nothing: a title is cosmetic."""
+
+
+RELOAD_PATIENCE = 60.0
+"""Seconds after which systemd is told that a reload of the whole fleet is over, whoever is still at it."""
+
+
+CRASHED = 70
+"""Exit status of an emperor that fails without being told to end (EX_SOFTWARE of sysexits.h)."""
 
 
 class Emperor:
@@ -58,6 +68,9 @@ class Emperor:
         )
         self._control = ControlServer(settings.control or "", Commands(self.fleet))
         self._notifier = Notifier(os.environ)
+        self._log_room = LogRoom(settings.log_dir, say, self.fleet.log_trouble)
+        self._reloads: set[asyncio.Task[None]] = set()
+        self._told = ""
 
     async def run(self) -> int:
         """Serve until a signal says otherwise; return the exit status."""
@@ -79,7 +92,7 @@ class Emperor:
         count = len(self.fleet.vassals)
         sys.stdout.write(f"emperor ready: {count} vassals, control {self._settings.control}\n")
         sys.stdout.flush()
-        self._notifier.ready(f"{count} vassals")
+        self._notifier.ready(self._line())
         self._tick()
         return await self._done
 
@@ -94,8 +107,16 @@ class Emperor:
         """Once a while: the process title, and systemd's watchdog."""
         setproctitle(f"{self._settings.procname or 'emperor'}: {len(self.fleet.vassals)} vassals")
         self._notifier.alive()
+        if not self._stopping and self._told != self._line():
+            self._told = self._line()
+            self._notifier.status(self._told)
+        self._log_room.look()
         interval = self._notifier.watchdog
         self._loop.call_later(min(5.0, interval / 2) if interval else 5.0, self._tick)
+
+    def _line(self) -> str:
+        """Return what `systemctl status` shows."""
+        return f"{len(self.fleet.vassals)} vassals"
 
     def _deliver(self, events: list[manifest.Event]) -> None:
         for event in events:
@@ -128,8 +149,22 @@ class Emperor:
 
     def _reload_all(self) -> None:
         say(f"SIGHUP: reloading {len(self.fleet.vassals)} vassals")
-        for name in list(self.fleet.vassals):
-            self.fleet.feed(name, Reload(None))
+        if self._stopping:
+            return
+        self._notifier.reloading("reloading all vassals")
+        task = self._loop.create_task(self._reload())
+        self._reloads.add(task)
+        task.add_done_callback(self._reloaded)
+
+    async def _reload(self) -> None:
+        # An outcome may never come, of an app that hangs at its first start say: systemd shall not wait for it.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(Commands(self.fleet).reload(None, wait=True, strategy=None), RELOAD_PATIENCE)
+
+    def _reloaded(self, task: asyncio.Task[None]) -> None:
+        self._reloads.discard(task)
+        if not self._reloads and not self._stopping:
+            self._notifier.ready(self._line())
 
     def _log_status(self) -> None:
         self._status_task = self._loop.create_task(self._log_rows())
@@ -160,6 +195,9 @@ def run(settings: EmperorSettings) -> int:
 
     try:
         return asyncio.run(main())
+    except Exception:  # noqa: BLE001 (whatever it is: a service manager must tell it from a wrong configuration)
+        say("the emperor itself has failed; this is a bug in it\n" + traceback.format_exc().rstrip())
+        return CRASHED
     finally:
         if settings.pidfile is not None:
             _remove_pid(settings.pidfile)

@@ -20,6 +20,7 @@ from emperor.doors import Doors
 from emperor.generation import Run
 from emperor.hearing import Hearing
 from emperor.listeners import Store
+from emperor.logroom import Seldom
 from emperor.names import printable
 from emperor.spawner import Spawner
 from emperor.turn import KILL_PATIENCE
@@ -75,6 +76,7 @@ class Fleet:
         self._left: dict[str, dict[str, Kept]] = {}
         """Sockets with a path that were shut down, by vassal and address: what may have to be unlinked."""
         self._contracts = Contracts(settings)
+        self.log_trouble = Seldom(self.say)
         self._gone: asyncio.Future[None] | None = None
         self.since: dict[str, float] = {}
         """Wall-clock second at which each vassal's state began."""
@@ -294,7 +296,7 @@ class Fleet:
             return
         run = self._new_run(name, number, purpose, ours)
         if complaint is not None:
-            self.say(f"vassal {name}: {complaint}")
+            self.log_trouble.complain(f"vassal {name}: {complaint}")
         contract = self._contracts.write(
             name,
             number,

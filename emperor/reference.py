@@ -65,11 +65,11 @@ def page() -> str:
         "# In a vassal's file",
         "",
     ]
-    values = _defaults(Settings)
+    values = defaults_of(Settings)
     for title, rows in FAMILIES:
         lines += [f"## {title}", "", *_table(rows, values), ""]
     own = tuple(row for row in OPTIONS if row.verdict in (SUPPORTED, PLANNED))
-    lines += ["# In the emperor's file", "", *_table(own, _defaults(EmperorSettings)), ""]
+    lines += ["# In the emperor's file", "", *_table(own, defaults_of(EmperorSettings)), ""]
     for verdict, title in ((ACCEPTED, "Without effect"), (REFUSED, "Refused")):
         lines += [f"# {title}", "", *_grouped(known, verdict), ""]
     return "\n".join(lines).rstrip() + "\n"
@@ -83,7 +83,8 @@ def _counts(known: Mapping[str, Option]) -> list[str]:
     return [*lines, ""]
 
 
-def _defaults(settings: type[Settings | EmperorSettings]) -> dict[str, Any]:
+def defaults_of(settings: type[Settings | EmperorSettings]) -> dict[str, Any]:
+    """Return the default of each field by its name."""
     return {field.name: field.default for field in fields(settings)}
 
 
@@ -93,18 +94,20 @@ def _table(rows: Iterable[Option], values: Mapping[str, Any]) -> list[str]:
         names = ", ".join(f"`{name}`" for name in (row.name, *row.aliases))
         mark = " **own**" if row.own else ""
         text = f"*{row.verdict}:* {row.help}" if row.verdict != SUPPORTED else row.help
-        lines.append(f"| {names}{mark} | {_value(row)} | {_default(row, values)} | {_cell(text)} |")
+        lines.append(f"| {names}{mark} | {value_of(row)} | {default_of(row, values)} | {_cell(text)} |")
     return lines
 
 
-def _value(row: Option) -> str:
+def value_of(row: Option) -> str:
+    """Return what kind of value an option takes, as a cell of Markdown; '' for a row without a type."""
     if row.type is None:
         return ""
     name = " or ".join(f"`{word}`" for word in row.type.words) if row.type.words else row.type.name
     return _cell(f"{name} ({row.type.unit})" if row.type.unit else name)
 
 
-def _default(row: Option, values: Mapping[str, Any]) -> str:
+def default_of(row: Option, values: Mapping[str, Any]) -> str:
+    """Return an option's default as its file would write it; '' for none. `values` are by field, as `defaults_of`."""
     value = values.get(row.field)
     if value is None or value == () or row.type is None or row.type.many:
         return ""

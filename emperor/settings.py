@@ -134,7 +134,7 @@ def load_emperor(
         ConfigError: the first mistake.
     """
     reading, build = read_emperor(ini, sets=sets, environ=environ)
-    for note in build.notes:
+    for note in (*reading.notes, *build.notes):
         if note.level == "error":
             raise ConfigError(note.file, note.line, note.option, note.message)
     base = os.path.dirname(os.path.abspath(ini)) if ini is not None else os.getcwd()

@@ -115,12 +115,29 @@ def test_stop_holds_through_touches_until_start(emperor, app):
     assert answer(port) == "one"
 
 
-def test_hangup_reloads_all(emperor, app):
-    serve(emperor, app, "a")
-    serve(emperor, app, "b")
-    emperor.kill(signal.SIGHUP)
-    for name in ("a", "b"):
-        emperor.wait_state(name, "running", generation=2)
+def test_hangup_reloads_all_and_systemd_is_told(start_emperor, app, tmp_path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(30)
+
+        def told(word):
+            while word not in (said := systemd.recv(4096).decode().split("\n")):
+                assert said[0] == "WATCHDOG=1" or said[0].startswith("STATUS=")
+            return said
+
+        emperor = start_emperor(env={"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "1000000"})
+        assert told("READY=1")[-1] == "STATUS=0 vassals"
+        serve(emperor, app, "a")
+        serve(emperor, app, "b")
+        told("STATUS=2 vassals")
+        emperor.kill(signal.SIGHUP)
+        assert told("RELOADING=1")[1].startswith("MONOTONIC_USEC=")
+        assert told("READY=1")[-1] == "STATUS=2 vassals"
+        for name in ("a", "b"):
+            assert (emperor.status(name)["state"], emperor.status(name)["generation"]) == ("running", 2)
+        told("WATCHDOG=1")
+        emperor.kill(signal.SIGTERM)
+        told("STOPPING=1")
 
 
 def test_a_hangup_to_a_master_reloads_its_vassal(emperor, app):

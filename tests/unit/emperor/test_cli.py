@@ -13,12 +13,14 @@ import types
 from types import SimpleNamespace
 
 import pytest
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
 from emperor import cli
 from emperor.control import ControlServer, Outcome, UnknownVassal
 from emperor.logtail import Follower, open_log, start_of_last
 from tests.harness import wait_until
+from vassal.config import Note
 
 
 class Fleet:
@@ -101,6 +103,21 @@ def test_status_is_a_table_a_detail_or_json(emperor):
     assert [row["name"] for row in json.loads(emperor("status", "bad", "--json").stdout)] == ["bad"]
 
 
+def completed(arguments, start):
+    shell = ShellComplete(cli.main, {}, "emperor", "_EMPEROR_COMPLETE")
+    return [item.value for item in shell.get_completions(arguments, start)]
+
+
+def test_the_shell_completes_the_names_of_vassals(tmp_path, fleet, monkeypatch):
+    monkeypatch.setenv("EMPEROR_CONTROL", str(tmp_path / "control.sock"))
+    assert completed(["status"], "") == []  # and no message: nobody asked for one
+    with served(tmp_path / "control.sock", fleet):
+        assert completed(["status"], "") == ["good", "bad"]
+        assert completed(["logs"], "g") == ["good"]
+        for command in ("reload", "stop", "start"):
+            assert completed([command, "good"], "") == ["bad"]
+
+
 def test_an_unknown_name_is_a_failure_that_names_it(emperor):
     for arguments in (["status", "x"], ["reload", "x"], ["stop", "good", "x"], ["start", "x"], ["logs", "x"]):
         done = emperor(*arguments)
@@ -163,6 +180,7 @@ def test_status_loads_neither_daemon_nor_watchdog():
 class Settings:
     places: tuple[str, ...] = ("/e",)
     control: str | None = None
+    notes: tuple[Note, ...] = ()
 
 
 class ConfigError(Exception):
@@ -238,6 +256,14 @@ def test_run_without_a_place_that_can_be_watched_is_wrong_usage(behind, places):
     behind.settings = Settings(places=places)
     assert invoke("run", "/e").exit_code == 2
     assert not behind.ran
+
+
+def test_where_nothing_is_to_be_watched_the_remarks_on_the_file_say_why(behind):
+    behind.settings = Settings(places=(), notes=(Note("/e.ini", 2, "warning", None, "unknown option 'emperor /x'"),))
+    done = invoke("run", "/e")
+    assert done.exit_code == 2
+    assert "/e.ini:2: warning: unknown option 'emperor /x'\n" in done.stderr
+    assert "nothing to watch" in done.stderr
 
 
 def test_a_mistake_in_the_emperors_file_is_a_failure_with_its_place(behind):

@@ -168,6 +168,11 @@ def test_sets_win_over_the_file(load):
     assert (settings.freq, settings.throttle_ms) == (2.0, 1)
 
 
+def test_a_line_that_cannot_be_read_is_a_mistake(load):
+    with pytest.raises(ConfigError, match=r"emperor\.ini:3: no option in front of '='"):
+        load("[emperor]\nemperor = /x\n= /y\n")
+
+
 def test_a_set_may_define_a_placeholder(load):
     settings = load("[emperor]\nroot = /a\nemperor = %(root)/vassals\n", sets=[("root", "/b")])
     assert settings.places == ("/b/vassals",)
