@@ -224,10 +224,11 @@ class Spawner:
 def _origins() -> list[str]:
     """``name=path`` of the packages that the fork server loads from this installation."""
     found = []
-    for name in ("httptools", "setproctitle"):
-        spec = importlib.util.find_spec(name)
+    # Of setproctitle the compiled part alone, under a name of our own: see `vassal.titles`.
+    for name, package in (("httptools", "httptools"), ("vassal._setproctitle", "setproctitle._setproctitle")):
+        spec = importlib.util.find_spec(package)
         if spec is None or spec.origin is None:
-            raise OSError(f"the package {name} is not installed beside emperor")
+            raise OSError(f"the package {package.partition('.')[0]} is not installed beside emperor")
         found.append(f"{name}={spec.origin}")
     return found
 

@@ -6,7 +6,6 @@ The one danger: a client that says it will send much. Nothing is allocated by an
 from __future__ import annotations
 
 import io
-import tempfile
 from typing import IO, TYPE_CHECKING, Any
 
 from vassal.protocol import CHUNKED
@@ -81,6 +80,8 @@ class Body:
             if self.size <= self._small:
                 self._memory.write(data)
                 return
+            import tempfile  # noqa: PLC0415 (few bodies are so large, every vassal would hold it)
+
             self._file = tempfile.TemporaryFile(prefix="vassal-body-")  # noqa: SIM115 (closed with the request)
             self._file.write(self._memory.getvalue())
             self._memory = io.BytesIO()

@@ -21,11 +21,8 @@ import time
 from dataclasses import dataclass
 from typing import NoReturn
 
-import setproctitle
-
-from vassal import link, master, sessions, start
+from vassal import link, logs, master, rehearsal, sessions, start, titles
 from vassal.children import SIGNALS
-from vassal.config import load_vassal
 
 WORKER_GRACE = 5.0
 """Seconds that the workers of a dead master have to answer what they accepted, before they are killed."""
@@ -253,15 +250,12 @@ def _serves(pid: int) -> bool:
     return all(caught >> (number - 1) & 1 for number in SIGNALS)
 
 
-def _warm_up() -> None:
-    """Parse one small file, so that no child is the first to touch that code and its tables."""
-    memory = os.memfd_create("sample")
+def _rehearse() -> None:
+    """Let no vassal be the first to do what all of them do; where that fails, they are."""
     try:
-        os.write(memory, b"[uwsgi]\nhttp-socket = 127.0.0.1:0\nmodule = app:application\nchdir = %d\nprocesses = 2\n")
-        os.lseek(memory, 0, os.SEEK_SET)
-        load_vassal("/sample.ini", fd=memory, environ={})
-    finally:
-        os.close(memory)
+        rehearsal.rehearse()
+    except Exception as error:  # noqa: BLE001 (it is there for speed and memory alone)
+        logs.say(f"the rehearsal failed ({error!r}): vassals start more slowly and share less")
 
 
 def main(descriptor: int, nofile: int) -> None:
@@ -271,10 +265,10 @@ def main(descriptor: int, nofile: int) -> None:
     # Whatever the emperor's libraries left inheritable (watchdog's inotify descriptors) ends here.
     os.closerange(descriptor + 1, max((int(name) for name in os.listdir("/proc/self/fd")), default=descriptor) + 1)
     sessions.become_subreaper()
-    setproctitle.setproctitle("emperor: fork server")
+    titles.show("emperor: fork server")
     assert master.Master is not None  # noqa: S101 (imported here so that every child has it already)
     server = ForkServer(socket.socket(fileno=descriptor), nofile)
-    _warm_up()
+    _rehearse()
     gc.collect()
     gc.freeze()
     server.run()

@@ -5,12 +5,14 @@ The one danger is a descriptor: everything is close-on-exec, so whatever shall s
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn
 
+from vassal import titles
 from vassal.interpreter import Interpreter, InterpreterError
 
 if TYPE_CHECKING:
@@ -43,16 +45,16 @@ class Handover:
 
 
 def origins() -> tuple[str, ...]:
-    """``name=path`` of httptools and setproctitle as this process has them, for `vassal.boot.load`."""
+    """``name=path`` of what this process has from outside of the standard library, for `vassal.boot.load`."""
     import importlib.util  # noqa: PLC0415 (not needed by a forked child that executes nothing)
 
     found = []
-    for name in ("httptools", "setproctitle"):
-        module = sys.modules.get(name)
-        path = getattr(module, "__file__", None)
+    for name, package in (("httptools", "httptools"), (titles.MODULE, "setproctitle._setproctitle")):
+        path = getattr(sys.modules.get(name), "__file__", None)
         if path is None:
-            spec = importlib.util.find_spec(name) if module is None else None
-            path = spec.origin if spec is not None else None
+            with contextlib.suppress(ModuleNotFoundError):
+                spec = importlib.util.find_spec(package)
+                path = spec.origin if spec is not None else None
         if path is not None:
             found.append(f"{name}={path}")
     return tuple(found)

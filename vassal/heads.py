@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 import time
-from email.utils import formatdate
 from http import HTTPStatus
+
+from vassal import httpdate
 
 LENGTH, DATE, SERVER, CONNECTION, FRAMING = range(1, 6)
 """Kinds of fields that the worker must know of. FRAMING ones are ours alone to send (RFC 9112 section 6.1)."""
@@ -166,7 +167,7 @@ class Stamp:
         """Return our fields and the empty line, without those that the app has sent itself."""
         lines = [b"Server: ", SERVER_NAME, b"\r\n"] if server and "server" not in _removed else []
         if date:  # RFC 9110 section 6.6.1
-            lines += [b"Date: ", formatdate(self._second, usegmt=True).encode(), b"\r\n"]
+            lines += [b"Date: ", httpdate.written(self._second).encode(), b"\r\n"]
         return b"".join((*lines, self._extra, connection, b"\r\n"))
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import socket
-import tempfile
 import threading
 from collections import deque
 from typing import IO
@@ -108,6 +107,8 @@ class Out:
             self._memory += len(data)
             return
         if self._spool is None:
+            import tempfile  # noqa: PLC0415 (few answers need it, every vassal would hold it)
+
             self._spool = tempfile.TemporaryFile(prefix="vassal-out-", buffering=0)  # noqa: SIM115 (see `close`)
         if self._spooled is None:
             self._spool.seek(0)

@@ -19,8 +19,9 @@ from tests.harness import ROOT, free_port
 SITE = sysconfig.get_paths()["purelib"]
 """Where the emperor's packages lie."""
 STRANGERS = {"click", "psutil", "watchdog", "asyncio", "emperor", "pytest", "yaml", "pip", "multiprocessing"}
+STRANGERS |= {"setproctitle", "logging", "email", "random"}  # these would cost every vassal memory, or time at a fork
 """What only the emperor, or a test, needs."""
-KNOWN = {"httptools", "setproctitle", "vassal", "__main__"}
+KNOWN = {"httptools", "vassal", "__main__"}
 """What a vassal itself is made of: loaded by its path, so that no other package beside it can be found."""
 
 

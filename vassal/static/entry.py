@@ -6,9 +6,9 @@ The one danger is age: an entry is used again only while the file's `identity` i
 from __future__ import annotations
 
 import os
-from email.utils import formatdate
 from typing import TYPE_CHECKING
 
+from vassal import httpdate
 from vassal.static.ranges import Facts
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Entry:
         # As nginx does: size and time. Not the inode, which differs between machines that serve the same files.
         tail = f"-{coding}" if coding else ""
         self.facts = Facts(found.st_size, mtime, f'"{found.st_mtime_ns:x}-{found.st_size:x}{tail}"')
-        fixed = f"ETag: {self.facts.etag}\r\nLast-Modified: {formatdate(mtime, usegmt=True)}\r\n"
+        fixed = f"ETag: {self.facts.etag}\r\nLast-Modified: {httpdate.written(mtime)}\r\n"
         if coding:
             fixed += f"Content-Encoding: {coding}\r\n"
         if varies:
@@ -75,7 +75,7 @@ class Entry:
             rule = self._expiry
             ends = (self.facts.mtime if rule.from_change else second) + rule.age
             ends = min(ends, _LAST)
-            lines = f"Expires: {formatdate(ends, usegmt=True)}\r\nCache-Control: max-age={max(0, ends - second)}\r\n"
+            lines = f"Expires: {httpdate.written(ends)}\r\nCache-Control: max-age={max(0, ends - second)}\r\n"
             self._timed = self._fixed + lines.encode()
             self._second = second
         return self._timed

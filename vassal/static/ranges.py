@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
+
+from vassal import httpdate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -125,9 +126,4 @@ def _still(condition: str | None, facts: Facts) -> bool:
 
 
 def _time(text: str | None) -> int | None:
-    if not text:
-        return None
-    try:
-        return int(parsedate_to_datetime(text).timestamp())
-    except (ValueError, TypeError, OverflowError, IndexError):
-        return None
+    return httpdate.read(text.strip(" \t")) if text else None
