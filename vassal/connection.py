@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from vassal.body import Body
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from vassal.crew import Member
     from vassal.loop import Loop, Port
     from vassal.out import Out
+    from vassal.response import Response
 
 RECEIVE = 65536
 """Bytes asked from the kernel at once, where a head is expected."""
@@ -45,6 +47,7 @@ class Connection(Client):
     __slots__ = (
         "body",
         "doomed",
+        "held",
         "out",
         "parse",
         "port",
@@ -69,11 +72,15 @@ class Connection(Client):
         """Some of the response has been sent, or is claimed to be by the thread that serves it."""
         self.doomed = False
         """Harakiri has answered: what the app thread produces is thrown away."""
+        self.held: Response | None = None
+        """A response that is complete, though the app is not through yet. Whoever takes the lead sends it."""
 
     # --- input ---------------------------------------------------------------------------------------------------
 
-    def disarm(self) -> None:
-        """Stop waiting for input, because the request runs in a thread that leads no more. Under the crew's lock."""
+    def disarm(self, member: Member) -> None:
+        """The request runs in `member`, which leads no more: wait for no input. Under the crew's lock."""
+        if self.held is not None:
+            self.held.let_out(member)
         if self.out is None and self.watched:
             self.watch(0)
 
@@ -132,7 +139,7 @@ class Connection(Client):
         request, self.buffer = parsed
         self.request = request
         static = self.loop.static
-        if request.length:
+        if request.length and not self._body_in_hand(request):
             self._begin_body(request, me)
         elif static is not None and static.serve(self, me):
             return
@@ -150,6 +157,15 @@ class Connection(Client):
         self.state = READY
         request = self.request
         self.loop.crew.enqueue(self, request.environ["PATH_INFO"] if request else "")
+
+    def _body_in_hand(self, request: Request) -> bool:
+        """Take a small body that came together with its head; False: it did not."""
+        length = request.length
+        if not 0 < length <= len(self.buffer) or length > self.loop.limits.in_memory:
+            return False
+        request.environ["wsgi.input"] = BytesIO(self.buffer[:length])
+        self.buffer = self.buffer[length:]
+        return True
 
     def _begin_body(self, request: Request, me: Member) -> None:
         limits = self.loop.limits

@@ -238,7 +238,7 @@ class Crew:
     def pass_lead(self, conn: Connection) -> None:
         """The leader gives the lead away, because what it will do for `conn` takes long."""
         with self.lock:
-            conn.disarm()
+            conn.disarm(self.leader)
             self._hand_on()
 
     def take_lead(self, member: Member) -> bool:
@@ -248,7 +248,7 @@ class Crew:
                 conn = member.claim.pop()
             except IndexError:
                 return False
-            conn.disarm()
+            conn.disarm(member)
             self._hand_on()
         return True
 

@@ -13,7 +13,6 @@ import errno
 import os
 import select
 import socket
-import time
 import traceback
 from collections import deque
 from dataclasses import dataclass
@@ -23,8 +22,10 @@ from typing import TYPE_CHECKING, Any
 from vassal import logs, scoreboard
 from vassal.awaited import AwaitedInput
 from vassal.client import HEAD, IDLE, READY, RUNNING
+from vassal.complaints import Complaints
 from vassal.connection import Connection
 from vassal.crew import Crew, Member
+from vassal.outbox import Outbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,8 +54,6 @@ BURST = 16
 """Connections accepted after that, at once."""
 STARVED = 0.5
 """Seconds without accepting after the descriptors have run out."""
-COMPLAINT_EVERY = 60.0
-"""Seconds between two log lines about one client."""
 _NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -101,6 +100,7 @@ class Loop:
         self.epoll = select.epoll()
         self.conns: dict[int, Connection] = {}
         self.pending: deque[Connection] = deque()
+        self.outbox = Outbox(self)
         self.crew = Crew(self, threads, row)
         self.gateway: Gateway
         self.static: Static | None = None
@@ -121,19 +121,22 @@ class Loop:
         self._accepted = 0
         self._own = row(None)
         self._special: dict[int, Callable[[Member], None]] = {}
-        self._complaints: dict[str, float] = {}
+        self.say_once = Complaints().say_once
         self._kick = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.listen_to(self._kick, self._kicked)
 
     # --- the leader ----------------------------------------------------------------------------------------------
 
-    def lead(self, me: Member) -> None:  # noqa: C901 (the hot path: a call more costs every request)
+    def lead(self, me: Member) -> None:  # noqa: C901, PLR0912 (the hot path: a call more costs every request)
         """Poll and act until `me` leads no more."""
         crew = self.crew
         conns = self.conns
         poll = self.epoll.poll
+        kept = self.outbox.kept
         if not me.spare and self._accept_at and not self._starved:
             self._resume_accepting()
+        if kept:
+            self.outbox.send(me)
         while crew.leader is me:
             if crew.stopping or (me.spare and crew.idle and crew.give_back()):
                 return
@@ -150,11 +153,13 @@ class Loop:
                     else:
                         self._special_turn(fd, me)
                 except Exception:  # noqa: BLE001 (an error of ours costs one connection, never the worker)
-                    self._failed(conn)
+                    self.failed(conn)
                 if crew.leader is not me:
                     return
             if (self.pending or crew.ready) and not self._left_over(me):
                 return
+            if kept:
+                self.outbox.send(me)
             me.publish()
             if now >= self.next_scan or (self._accept_at and now >= self._accept_at):
                 self._timers(now, me)
@@ -178,7 +183,7 @@ class Loop:
             try:
                 conn.resume(me)
             except Exception:  # noqa: BLE001 (see `lead`)
-                self._failed(conn)
+                self.failed(conn)
             if crew.leader is not me:
                 return False
         if not me.spare:
@@ -192,7 +197,7 @@ class Loop:
         try:
             self.gateway.serve(conn, me)
         except Exception:  # noqa: BLE001 (see `lead`)
-            self._failed(conn)
+            self.failed(conn)
         if self.crew.leader is not me:
             me.publish()
 
@@ -200,7 +205,8 @@ class Loop:
         """Return the ``wsgi.input`` of a client that waits for 100 Continue."""
         return AwaitedInput(conn, body, self.gateway.let_go, self.limits.http_timeout)
 
-    def _failed(self, conn: Connection | None) -> None:
+    def failed(self, conn: Connection | None) -> None:
+        """Log the exception that is being handled, and give up `conn`."""
         logs.say("an error in the server itself; the connection is lost:\n" + traceback.format_exc())
         if conn is not None:
             conn.close()
@@ -275,7 +281,7 @@ class Loop:
         try:
             conn.turn(me)
         except Exception:  # noqa: BLE001 (see `lead`)
-            self._failed(conn)
+            self.failed(conn)
         return True
 
     def take_in(self, port: Port) -> None:
@@ -341,7 +347,7 @@ class Loop:
                 try:
                     conn.expire(now, me)
                 except Exception:  # noqa: BLE001 (see `lead`)
-                    self._failed(conn)
+                    self.failed(conn)
         counts = self._own.counts
         counts[scoreboard.CONNECTIONS] = len(self.conns)
         counts[scoreboard.RECEIVED] = self._accepted
@@ -386,15 +392,3 @@ class Loop:
             return  # an open connection without a request is no news
         client = conn.peer or "a client"
         self.say_once(client, f"refused a request from {client} with {refused.status}: {refused.why}")
-
-    def say_once(self, key: str, text: str) -> None:
-        """Log `text` unless something was logged for `key` within the last minute."""
-        now = time.monotonic()
-        if now < self._complaints.get(key, 0.0):
-            return
-        if len(self._complaints) > 1000:
-            self._complaints = {k: until for k, until in self._complaints.items() if until > now}
-            if len(self._complaints) > 1000:
-                return
-        self._complaints[key] = now + COMPLAINT_EVERY
-        logs.say(text)

@@ -28,6 +28,7 @@ from vassal.heads import (
     make_line,
 )
 from vassal.out import FileSpan, Out
+from vassal.outbox import LARGEST, QUICK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -104,6 +105,8 @@ class Response:
     """Bytes of body so far."""
     failed = False
     """The app raised after the head had gone out."""
+    body = b""
+    """The whole of it, where it was complete before the app was through."""
     file: Out | None = None
     """A file that the loop is to send once the app is through."""
 
@@ -194,6 +197,50 @@ class Response:
             data = b"%x\r\n%b\r\n" % (len(data), data)
         whole = head + data
         return self.push(whole) if whole else True
+
+    def hold(self, data: bytes) -> bool:
+        """Keep back a response that `data` completes, as long as its thread leads; False: it must be sent now.
+
+        An app that yields its body is called once more, and then its ``close``. If that takes long, the lead goes to
+        another thread, and the response is sent (`Connection.disarm`).
+        """
+        crew = self.gateway.crew
+        size = len(data)
+        if size != self.length or size > LARGEST or crew.average > QUICK or self.bodyless or self.request.head_only:
+            return False
+        conn = self.conn
+        self.body = data
+        conn.held = self
+        if not self.me.claim:  # who takes the claim looks for `held`, perhaps a moment before it was set
+            with crew.lock:
+                if conn.held is self:
+                    conn.held = None
+                    return False
+        self.begun = True
+        self.count = size
+        return True
+
+    def let_out(self, member: Member) -> None:
+        """Send what was held, because `member`, which is still in the app, loses the lead. Under the crew's lock."""
+        conn = self.conn
+        conn.held = None
+        conn.sent = True
+        member.counts[scoreboard.STATE] = scoreboard.SENT
+        data = self.head(None) + self.body
+        sent = 0
+        try:
+            sent = conn.sock.send(data, socket.MSG_NOSIGNAL)
+        except BlockingIOError:
+            pass
+        except OSError:
+            conn.out = Out()
+            conn.out.broken = True
+            return
+        if sent < len(data):
+            conn.out = Out()
+            conn.out.put_whole(memoryview(data)[sent:])
+            conn.deadline = monotonic() + self.gateway.loop.limits.socket_timeout
+            conn.watch(EPOLLOUT)
 
     def fit(self, data: bytes) -> bytes:
         """Count `data`, and cut what goes beyond the announced length."""

@@ -13,9 +13,10 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from vassal import logs, scoreboard
-from vassal.client import EPOLLIN, IDLE, RUNNING
+from vassal.client import RUNNING
 from vassal.heads import error_page
 from vassal.out import Out
+from vassal.outbox import LARGEST, QUICK
 from vassal.response import ClientGone, FileWrapper, Response
 
 if TYPE_CHECKING:
@@ -27,11 +28,7 @@ if TYPE_CHECKING:
     from vassal.loader import Apps, WSGIApp
     from vassal.loop import Loop
 
-JOIN = 65536
-"""Bytes of a body up to which head and body are copied into one buffer; above it they are sent as two."""
 MSG_NOSIGNAL = socket.MSG_NOSIGNAL
-QUICK = 0.001
-"""Seconds of a call that are not worth measuring."""
 
 
 def no_app(_environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
@@ -61,7 +58,7 @@ class Gateway:
         """The master must be able to see who is answered (harakiri)."""
         self.on_request: Callable[[], None] | None = None
 
-    def serve(self, conn: Connection, me: Member) -> None:  # noqa: C901 (the hot path: a call more costs every request)
+    def serve(self, conn: Connection, me: Member) -> None:  # noqa: C901, PLR0912, PLR0915 (the hot path: see `Loop.lead`)
         """Run the app for the request that `conn` holds and see to its response. `me` is the main or an app thread."""
         request = conn.request
         assert request is not None  # noqa: S101 (what it means to be given to us)
@@ -115,12 +112,14 @@ class Gateway:
                 return
         if whole:
             self._send_whole(response, result[0], me)
+        elif conn.held is not None:
+            conn.held = None
+            self._send_whole(response, response.body, me)
         else:
             self._end_stream(response, me)
 
     def _send_whole(self, response: Response, body: bytes, me: Member) -> None:
         """The common case: one piece of body, nothing sent yet."""
-        conn = response.conn
         request = response.request
         parts = response.parts
         size = len(body)
@@ -131,44 +130,41 @@ class Gateway:
             parts.append(b"Content-Length: %d\r\n" % size)
         plain = request.plain and response.plain and not self.loop.retiring
         parts.append(self.stamp.keep if plain else response.tail())
+        if not request.head_only:
+            if size > LARGEST:
+                self._send_large(response, b"".join(parts), body, me)
+                return
+            parts.append(body)
+        self._send_small(response, b"".join(parts), me)
+
+    def _send_small(self, response: Response, data: bytes, me: Member) -> None:
+        """Send a complete response: with others at the end of the turn, where the app's calls are quick."""
+        conn = response.conn
+        crew = self.crew
+        outbox = self.loop.outbox
+        send = outbox.put if crew.leader is me and crew.average <= QUICK and not conn.buffer else outbox.deliver
+        send(conn, data, me, keep=not response.close, linger=response.request.keep_alive)
+
+    def _send_large(self, response: Response, head: bytes, body: bytes, me: Member) -> None:
+        """Send a complete response without copying its body."""
+        conn = response.conn
         try:
-            if size > JOIN and not request.head_only:
-                data = b"".join(parts)
-                sent = conn.sock.sendmsg((data, body), (), MSG_NOSIGNAL)
-                left = len(data) + size - sent
-            else:
-                if not request.head_only:
-                    parts.append(body)
-                data = b"".join(parts)
-                sent = conn.sock.send(data, MSG_NOSIGNAL)
-                left = len(data) - sent
+            sent = conn.sock.sendmsg((head, body), (), MSG_NOSIGNAL)
         except BlockingIOError:
-            sent, left = 0, -1
+            sent = 0
         except OSError:
             conn.close()
             return
         me.tx += sent
-        if left:
-            self._send_rest(response, parts, body, sent, me)
-        elif plain and not conn.buffer and conn.body is None:
-            # What `Connection.finish` does, for the common case.
-            conn.request = None
-            conn.deadline = me.now + self.loop.limits.keep_alive
-            conn.state = IDLE
-            if conn.watched != EPOLLIN:
-                conn.watch(EPOLLIN)
-        else:
-            conn.finish(me, keep=not response.close, linger=request.keep_alive)
-
-    def _send_rest(self, response: Response, parts: list[bytes], body: bytes, sent: int, me: Member) -> None:
-        head = b"".join(parts)
+        if sent == len(head) + len(body):
+            conn.finish(me, keep=not response.close, linger=response.request.keep_alive)
+            return
         out = Out()
-        pieces = [head] if response.request.head_only or len(body) <= JOIN else [head, body]
-        for piece in pieces:
+        for piece in (head, body):
             if sent < len(piece):
                 out.put_whole(memoryview(piece)[sent:])
             sent = max(0, sent - len(piece))
-        response.conn.send_later(me, out, keep=not response.close, linger=response.request.keep_alive)
+        conn.send_later(me, out, keep=not response.close, linger=response.request.keep_alive)
 
     def _send_odd(self, response: Response, body: bytes, me: Member) -> None:
         """One piece of body, but no start_response, a status without a body, or another length than announced."""
@@ -193,7 +189,11 @@ class Gateway:
                     raise TypeError(f"the app yielded {type(piece).__name__}, not bytes")
                 # PEP 3333: the head is not sent before the first piece that is not empty, so that the app may still
                 # change its mind.
-                if (piece or response.begun) and not response.send(piece):
+                if response.begun:
+                    sent = response.send(piece)
+                else:
+                    sent = not piece or response.hold(piece) or response.send(piece)
+                if not sent:
                     raise ClientGone("the client has closed the connection")
             if not response.begun:
                 response.send(b"") if response.request.head_only else self._send_empty(response)
@@ -272,6 +272,9 @@ class Gateway:
         environ = response.request.environ
         what = f"{environ['REQUEST_METHOD']} {environ.get('SCRIPT_NAME', '')}{environ['PATH_INFO']!a}"
         response.failed = response.begun
+        if conn.held is not None:  # it is complete all the same
+            response.close = True
+            response.plain = False
         if conn.doomed:
             return
         if isinstance(error, ClientGone):

@@ -40,16 +40,18 @@ class Talk:
         believe: takes scheme and client's address from the headers of a proxy that we trust; None: we trust none.
         tail: the end of the last head, from its version on, if its like may be used again; else ``b""``.
         common: the environ that `tail` makes.
+        length: the bytes of body that `tail` announces.
         count: heads read in full.
     """
 
-    __slots__ = ("believe", "common", "count", "facts", "tail")
+    __slots__ = ("believe", "common", "count", "facts", "length", "tail")
 
     def __init__(self, facts: dict[str, Any], believe: Callable[[dict[str, Any]], None] | None = None) -> None:
         self.facts = facts
         self.believe = believe
         self.tail = b""
         self.common = facts
+        self.length = 0
         self.count = 0
 
 

@@ -17,8 +17,7 @@ from vassal.protocol import CHUNKED, Refused, Request, Talk
 
 OLDEST_HTTPTOOLS = (0, 6, 4)
 """llhttp 9 with its strict defaults. Debian 12 has 0.1.1, whose parser (http_parser) is lax and unmaintained."""
-MAX_HEADERS = 256
-"""Header fields in a request; buffer-size bounds their bytes, this bounds our work for them."""
+MAX_HEADERS = 256  # fields: buffer-size bounds their bytes, this bounds our work for them
 
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]"  # RFC 9110 section 5.6.2
 _VALUE = rb"[\t\x20-\x7e\x80-\xff]"  # RFC 9110 section 5.5: no control characters but the tab
@@ -40,8 +39,7 @@ _METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELE
 _PROTOCOLS = {b"0": "HTTP/1.0", b"1": "HTTP/1.1"}
 _SINGLE = frozenset({"HTTP_HOST", "CONTENT_LENGTH", "CONTENT_TYPE", "HTTP_TRANSFER_ENCODING", "HTTP_EXPECT"})
 """Fields of which a second one is refused: the two ends of a chain would each pick another."""
-_DROPPED = frozenset({b"proxy"})
-"""Never passed on: ``HTTP_PROXY`` would steer the app's own outgoing requests (httpoxy, CVE-2016-5385)."""
+_DROPPED = frozenset({b"proxy"})  # HTTP_PROXY would steer the app's own outgoing requests (httpoxy, CVE-2016-5385)
 _KEYS_KEPT = 2048
 _HOSTS_KEPT = 1024
 
@@ -133,8 +131,7 @@ class HttpProtocol:
     def parse(self, data: bytes, talk: Talk) -> tuple[Request, bytes] | None:
         """Return the first request in `data` and the bytes after its head; None: its head is not complete.
 
-        A client sends much the same fields with each request of a connection. Where a head ends exactly as the one
-        before it ended, version and all, only its method and target are read again.
+        Where a head ends exactly as the one before it on this connection, only its method and target are read again.
 
         Args:
             data: at least one byte.
@@ -144,11 +141,13 @@ class HttpProtocol:
             Refused: what is there is no request for us.
         """
         tail = talk.tail
-        if tail and data.endswith(tail):
-            match = _KNOWN_LINE(data, 0, len(data) - len(tail))
-            if match is not None and len(data) <= self.buffer_size:
-                method, path, query = match.groups(b"")
-                return _again(method, path, query, talk.common), b""
+        if tail:
+            end = data.find(b"\r\n\r\n") + 4 if talk.length else len(data)
+            start = end - len(tail)
+            if start > 0 and data.startswith(tail, start) and end <= self.buffer_size:
+                match = _KNOWN_LINE(data, 0, start)
+                if match is not None:
+                    return _again(match, talk), data[end:]
         return self._read(data, talk)
 
     def _read(self, data: bytes, talk: Talk) -> tuple[Request, bytes] | None:
@@ -304,9 +303,10 @@ class HttpProtocol:
         return Refused(400, "a malformed head")
 
 
-def _again(method: bytes, path: bytes, query: bytes, common: dict[str, Any]) -> Request:
+def _again(line: re.Match[bytes], talk: Talk) -> Request:
     """Return the request for a line in origin form whose fields are known."""
-    environ = common.copy()
+    method, path, query = line.groups(b"")
+    environ = talk.common.copy()
     environ["REQUEST_METHOD"] = _METHODS[method]
     text = path.decode("ascii")
     if query:
@@ -317,15 +317,17 @@ def _again(method: bytes, path: bytes, query: bytes, common: dict[str, Any]) -> 
     if "%" in text:
         text = unquote_to_bytes(path).decode("latin-1")
     environ["PATH_INFO"] = text
-    return Request(environ)
+    request = Request(environ)
+    if talk.length:
+        request.length = talk.length
+    return request
 
 
 def _remember(talk: Talk, request: Request, match: re.Match[bytes]) -> None:
     """Keep the fields of `request` for the next one, if they say nothing about this one alone."""
     if (
         not request.plain
-        or request.length
-        or "CONTENT_LENGTH" in request.environ
+        or request.length == CHUNKED
         or match[2][0] != 47  # "/": an absolute target has replaced the Host
         or match[1] not in _METHODS
     ):
@@ -333,6 +335,7 @@ def _remember(talk: Talk, request: Request, match: re.Match[bytes]) -> None:
         return
     talk.common = request.environ.copy()
     talk.common["QUERY_STRING"] = ""
+    talk.length = request.length
     talk.tail = match.string[match.end(2) : match.end()]
 
 

@@ -26,6 +26,11 @@ WSGI_REQUEST = 0
 PING = 100
 _PONG = b"\x64\x00\x00\x01"
 
+_PORT = b"\x0b\x00REMOTE_PORT"
+"""Where web servers put the one variable that differs between clients which ask for the same."""
+_KEPT = 128
+_KEPT_LENGTH = 2048
+
 _LENGTH = re.compile(r"[0-9]{1,18}").fullmatch
 _keys: dict[bytes, str] = {}
 _KEYS_KEPT = 2048
@@ -36,6 +41,8 @@ class UwsgiProtocol:
 
     def __init__(self, *, limit_post: int = 0) -> None:
         self.limit_post = limit_post
+        self._kept: dict[bytes, dict[str, str]] = {}
+        """Sequences of whole variables, as they lie in a packet, and what they say."""
 
     def parse(self, data: bytes, talk: Talk) -> tuple[Request, bytes] | None:
         """Return the request whose packet `data` begins with and what follows the packet; None: it is not complete.
@@ -54,7 +61,7 @@ class UwsgiProtocol:
         if len(data) < end:
             return None
         environ = talk.facts.copy()
-        _read(data, end, environ)
+        self._read(data, end, environ)
         _complete(environ)
         request = Request(environ)
         request.keep_alive = request.chunks = request.plain = False
@@ -71,10 +78,44 @@ class UwsgiProtocol:
             talk.believe(environ)
         return request, data[end:]
 
+    def _read(self, data: bytes, end: int, environ: dict[str, Any]) -> None:
+        """Put the variables of a packet into `environ`.
 
-def _read(data: bytes, end: int, environ: dict[str, Any]) -> None:
-    """Put the variables of a packet into `environ`."""
-    position = 4
+        A web server sends the same variables again and again, but for the client's port. So the port is looked for, and
+        what stands before and behind it is looked up. A value may look like the port's name: then what stands before it
+        is no sequence of whole variables, and the packet is read one variable after the other.
+        """
+        port = data.find(_PORT, 4, end)
+        after = port + len(_PORT) + 2
+        if port >= 0 and after <= end:
+            after += data[after - 2] | data[after - 1] << 8
+            if after <= end:
+                before = self._look_up(data[4:port])
+                behind = self._look_up(data[after:end])
+                if before is not None and behind is not None:
+                    environ.update(before)
+                    environ["REMOTE_PORT"] = data[port + len(_PORT) + 2 : after].decode("latin-1")
+                    environ.update(behind)
+                    return
+        if not _split(data, 4, end, environ):
+            raise Refused(400, "a variable that reaches beyond its packet")
+
+    def _look_up(self, part: bytes) -> dict[str, str] | None:
+        """Return what the variables in `part` say, None if it is no sequence of whole ones."""
+        known = self._kept.get(part)
+        if known is None:
+            known = {}
+            if not _split(part, 0, len(part), known):
+                return None
+            if len(part) <= _KEPT_LENGTH:
+                if len(self._kept) >= _KEPT:
+                    self._kept.clear()
+                self._kept[part] = known
+        return known
+
+
+def _split(data: bytes, position: int, end: int, environ: dict[str, Any]) -> bool:
+    """Put the variables in `data` from `position` to `end` into `environ`; False: the last one reaches beyond it."""
     keys = _keys
     try:
         while position < end:
@@ -86,7 +127,7 @@ def _read(data: bytes, end: int, environ: dict[str, Any]) -> None:
             position += 2
             after = position + size
             if after > end:
-                raise Refused(400, "a variable that reaches beyond its packet")
+                return False
             key = keys.get(name)
             if key is None:
                 key = _key(name)
@@ -94,7 +135,8 @@ def _read(data: bytes, end: int, environ: dict[str, Any]) -> None:
                 environ[key] = data[position:after].decode("latin-1")
             position = after
     except IndexError:
-        raise Refused(400, "a variable that reaches beyond its packet") from None
+        return False
+    return True
 
 
 def _complete(environ: dict[str, Any]) -> None:

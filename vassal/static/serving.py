@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from vassal import logs, scoreboard
-from vassal.client import EPOLLIN, IDLE
 from vassal.out import FileSpan, Out
 from vassal.response import Response
 from vassal.static.choice import Types, codings
@@ -40,7 +38,6 @@ FRESH = 1.0
 SETTLED = 1.0
 """Seconds that a file must have been left alone before it is kept: within a tick of the kernel's clock it may change
 twice and look the same."""
-MSG_NOSIGNAL = socket.MSG_NOSIGNAL
 _METHODS = frozenset({"GET", "HEAD"})
 _STATUS = {
     200: b"HTTP/1.1 200 OK\r\n",
@@ -248,28 +245,8 @@ class Static:
         """The common case: a small file, whole, to a client that keeps its connection."""
         body = entry.body
         assert body is not None  # noqa: S101 (what the caller has seen)
-        stamp = self.loop.stamp
-        data = b"".join((self._head(entry), stamp.keep, body))
-        try:
-            sent = conn.sock.send(data, MSG_NOSIGNAL)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            conn.close()
-            return
-        me.tx += sent
-        if sent < len(data):
-            out = Out()
-            out.put_whole(memoryview(data)[sent:])
-            conn.send_later(me, out, keep=True, linger=True)
-        elif conn.buffer or conn.body is not None:
-            conn.finish(me, keep=True)
-        else:  # what `Connection.finish` does, for the common case
-            conn.request = None
-            conn.deadline = me.now + self.loop.limits.keep_alive
-            conn.state = IDLE
-            if conn.watched != EPOLLIN:
-                conn.watch(EPOLLIN)
+        data = b"".join((self._head(entry), self.loop.stamp.keep, body))
+        self.loop.outbox.deliver(conn, data, me, keep=True, linger=True)
 
     def _head(self, entry: Entry) -> bytes:
         return b"%bContent-Type: %b\r\nContent-Length: %d\r\nAccept-Ranges: bytes\r\n%b" % (

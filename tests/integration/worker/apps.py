@@ -164,6 +164,24 @@ def do_write(environ, start):
     return [b"three"]
 
 
+def do_tail(environ, start):
+    """The body is complete at once; the app goes on for a while, and may fail then."""
+    wait, _, size = environ["QUERY_STRING"].partition(",")
+    body = b"x" * int(size or 4)
+    start("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+
+    def pieces():
+        yield body
+        if wait == "raise":
+            raise RuntimeError("after the end")
+        if wait == "more":
+            yield b"too much"
+        else:
+            time.sleep(float(wait))
+
+    return pieces()
+
+
 def do_generator(environ, start):
     start("200 OK", [("Content-Type", "text/plain")])
     yield from (b"", b"a", b"b" * 10, b"", b"c")

@@ -65,6 +65,42 @@ def test_pieces_make_no_difference(data):
     assert outcomes(case.raw, sizes) == whole
 
 
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_heads_that_are_known_are_read_as_if_they_were_not(data):
+    """What a connection remembers of its last head must never change what the next one says."""
+    http, talk = protocol(limit_post=1000), Talk(FACTS)
+    lines = st.sampled_from([b"GET / ", b"POST /a?b=1 ", b"PUT /%20 ", b"GET * ", b"OPTIONS * ", b"HEAD / ", b"get / "])
+    tails = st.sampled_from(
+        [
+            b"HTTP/1.1\r\nHost: x\r\n\r\n",
+            b"HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n",
+            b"HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n",
+            b"HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
+            b"HTTP/1.0\r\nContent-Length: 3\r\n\r\n",
+            b"HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
+        ]
+    )
+    rests = st.sampled_from(
+        [b"", b"abc", b"HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n", b"abcGET / HTTP/1.1\r\n\r\n"]
+    )
+    for line, tail, rest in data.draw(st.lists(st.tuples(lines, tails, rests), min_size=2, max_size=6)):
+        raw = line + tail + rest
+        assert reading(http, raw, talk) == reading(http, raw, Talk(FACTS))
+
+
+def reading(http, raw, talk):
+    try:
+        parsed = http.parse(raw, talk)
+    except Refused as refused:
+        return refused.status
+    if parsed is None:
+        return None
+    request, rest = parsed
+    about = request.length, request.keep_alive, request.old, request.head_only, request.expects, request.plain
+    return request.environ, about, rest
+
+
 WORDS = (
     b"GET |POST |/ |HTTP/1.1|HTTP/1.0|\r\n|\n|\r| |\t|\0|Host: x|Host:|:|Content-Length: |5|0|Transfer-Encoding: |"
     b"chunked|, |hello|X-A: b|\xff|Connection: close"
