@@ -48,12 +48,12 @@ class Chaining:
         else:
             self._post(link.Chained(edited=True))
 
-    def touched(self, path: str) -> None:
-        """A file that stands for new code was touched."""
+    def want(self, reason: str) -> None:
+        """Somebody wants new code, or only new workers."""
         if self._lazy:
-            self._begin(f"touch of {path}")
+            self._begin(reason)
         else:
-            self._renew(f"touch of {path}; the master has loaded the app, so it takes a new generation")
+            self._renew(f"{reason}; the master has loaded the app, so it takes a new generation")
 
     def keep(self) -> None:
         """A newer generation has failed: a worker that loads the app itself would load what is broken."""

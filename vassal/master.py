@@ -14,13 +14,15 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vassal import harakiri, link, loading, logs, net, pidfile, pool, sessions, titles, touch, worker
+from vassal import harakiri, link, loading, logs, net, pool, sessions, titles, touch, worker
 from vassal.chaining import Chaining
 from vassal.children import SIGNALS, Children, describe
 from vassal.gate import Gate
 from vassal.jobs import Jobs
 from vassal.loader import LoadError
+from vassal.marks import Marks
 from vassal.masterhooks import MasterHooks
+from vassal.remote import Remote
 from vassal.scoreboard import Scoreboard
 from vassal.slumber import Slumber
 from vassal.tally import Tally
@@ -79,7 +81,6 @@ class Master:
         self._selector = selectors.DefaultSelector()
         self._children = Children(self, self._pool, self._board, self._selector, self._introduce)
         self._slumber = Slumber(settings, self._pool, generation.ports, self._selector, self._children.act)
-        self._pidfiles = pidfile.Pidfiles((settings.pidfile, settings.safe_pidfile), generation.directory)
         self._jobs = Jobs(settings, self._selector, self._tell_jobs)
         self._vitals = Vitals(generation, self._pool, self._board, self._children.by_slot, self._jobs, self._selector)
         self._hooks = MasterHooks(settings, self._selector, generation.directory, lazy=self._lazy)
@@ -88,6 +89,10 @@ class Master:
         self._loaded: list[int] = []
         """Slots whose workers wait for the generation to be ready."""
         self._chaining = Chaining(self._pool, generation.unedited, self._post, self._want_reload, lazy=self._lazy)
+        self._signals: list[int] = []
+        parts = (self._pool, self._children, self._board, self._slumber, self._chaining)
+        remote = Remote(*parts, renew=self._want_reload, signalled=self._signals.append)
+        self._marks = Marks(settings, generation.directory, self._selector, remote.obey)
         self._judge_at = 0.0
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._ready_at: float | None = None
@@ -112,6 +117,9 @@ class Master:
             self._selector.register(end.fileno(), selectors.EVENT_READ, self._read_link)
         self._selector.register(self._wake_read, selectors.EVENT_READ, self._drain_wakeups)
         titles.master(self._it.name, self._it.number, self._it.settings)
+        if problem := self._marks.problem():
+            self._fail(link.failure("config", problem))
+            return 22
         if not self._load():
             return 22
         self._catch_signals()
@@ -148,7 +156,6 @@ class Master:
 
     def _catch_signals(self) -> None:
         """Take the signals, whatever the app did to them while it was imported; from now on the master serves."""
-        self._signals: list[int] = []
         for number in SIGNALS:
             signal.signal(number, lambda caught, _frame: self._signals.append(caught))
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
@@ -213,7 +220,7 @@ class Master:
         if self._touches and (path := self._touches.changed()) is not None:
             self._want_reload(f"touch-reload of {path}")
         if self._code_touches and (path := self._code_touches.changed()) is not None:
-            self._chaining.touched(path)
+            self._chaining.want(f"touch of {path}")
 
     def _count_hands(self, now: float) -> None:
         """Judge whether there are too many workers, or too few."""
@@ -231,7 +238,7 @@ class Master:
     def _park(self) -> None:
         """Nobody calls: leave the listeners to the emperor, and end."""
         logs.say("idle: ending; the emperor waits for the next connection" if self._it.link else "idle: ending")
-        self._pidfiles.remove()
+        self._marks.remove()
         self._post(link.Parking(self._jobs.wake(), self._jobs.minute))
         self._slumber.leave_doors()
         self._vitals.close()
@@ -283,6 +290,7 @@ class Master:
             self._jobs.release()
             self._vitals.close()
             self._hooks.release()
+            self._marks.release()
             self._post(link.Released(*self._jobs.parting()))
         elif isinstance(record, link.Retire):
             self._retire(record.mercy, now, final=record.final)
@@ -299,13 +307,14 @@ class Master:
         if final:
             # Before the workers finish: a successor under the same name may bind the same path at once.
             self._it.ports.unlink()
-            self._pidfiles.remove()
+            self._marks.remove()
             self._jobs.terminate()
             self._hooks.terminate()
             self._post(link.Released(*self._jobs.parting()))
         self._jobs.release()
         self._vitals.close()
         self._hooks.release()
+        self._marks.release()
         self._slumber.leave_doors()
         if not self._restarting:
             self._it.ports.close()
@@ -333,6 +342,7 @@ class Master:
         self._jobs.leave()
         self._vitals.leave()
         self._hooks.leave()
+        self._marks.leave()
         os.close(self._wake_read)
         os.close(self._wake_write)
         if self._it.link is not None:
@@ -478,7 +488,7 @@ class Master:
             self._jobs.activate(minute, running)
         self._hooks.activate()
         self._it.ports.apply(self._it.settings)
-        self._pidfiles.write()
+        self._marks.take()
 
 
 def _cheaper(settings: Settings) -> pool.Cheaper | None:

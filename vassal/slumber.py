@@ -39,6 +39,7 @@ class Slumber:
         self._act = act
         self._idle = Idle(settings.idle)
         self._doors: list[int] = []
+        self._paused = False
         self.ending = False
         """The whole generation is to end as soon as its workers have gone (``die-on-idle``)."""
 
@@ -68,13 +69,31 @@ class Slumber:
                 self._selector.register(port.sock.fileno(), selectors.EVENT_READ, self._called)
                 self._doors.append(port.sock.fileno())
 
+    def go_cheap(self, now: float) -> None:
+        """Retire the workers by command, until somebody calls."""
+        if not self.asleep:
+            logs.say("told to be cheap: the workers go, the next connection starts them again")
+            self.sleep(now)
+
+    def pause(self, now: float) -> None:
+        """Retire the workers and let callers wait; the second time, start workers again."""
+        if self._paused:
+            logs.say("going on after a pause")
+            self.wake()
+            return
+        logs.say("pausing: the workers go, and callers wait until it goes on")
+        self._paused = True
+        self.ending = False
+        self.leave_doors()
+        self._act(self._pool.sleep(now))
+
     def _called(self) -> None:
         self.wake()
 
     def wake(self) -> None:
         """Somebody calls: start workers, if there are none."""
         self.leave_doors()
-        self.ending = False
+        self.ending = self._paused = False
         self._pool.wake()
 
     def awake(self, now: float) -> None:

@@ -70,5 +70,5 @@ OPTIONS: tuple[Option, ...] = (
     option("stats-http", FLAG, "wait for an HTTP request, and answer with an HTTP head before the statistics"),
     option("stats-minified", FLAG, "statistics without blanks", "stats-min"),
     option("stats-no-cores", FLAG, "statistics without the threads of each worker"),
-    option("master-fifo", PATHS, "take commands, a letter each, from this FIFO", verdict=PLANNED),
+    option("master-fifo", PATHS, "take commands, a letter each, from this named pipe"),
 )
