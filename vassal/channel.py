@@ -47,6 +47,14 @@ class Leaving:
 
 
 @dataclass(frozen=True, slots=True)
+class ReloadWanted:
+    """Worker to master: the vassal should be succeeded by a new generation, because of `reason`."""
+
+    NAME: ClassVar[str] = "reload-wanted"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Accept:
     """Master to worker: the listeners listen, accept on them."""
 
@@ -61,8 +69,10 @@ class Retire:
     mercy: float
 
 
-Message = Loaded | Failed | Leaving | Accept | Retire
-_RECORDS: dict[str, type[Any]] = {record.NAME: record for record in (Loaded, Failed, Leaving, Accept, Retire)}
+Message = Loaded | Failed | Leaving | ReloadWanted | Accept | Retire
+_RECORDS: dict[str, type[Any]] = {
+    record.NAME: record for record in (Loaded, Failed, Leaving, ReloadWanted, Accept, Retire)
+}
 _TYPES: dict[str, tuple[type, ...]] = {"stage": (str,), "reason": (str,), "detail": (str,), "mercy": (int, float)}
 
 

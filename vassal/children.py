@@ -18,7 +18,7 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from vassal import channel, logs, pool, worker
+from vassal import channel, gauges, logs, pool, worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -50,6 +50,9 @@ class Owner(Protocol):
 
     def loaded(self, slot: int) -> None:
         """The worker in `slot` has loaded the app."""
+
+    def want_reload(self, reason: str) -> None:
+        """A worker wants a new generation."""
 
     def reaped(self, pid: int, status: int) -> None:
         """Another child has ended with `status`."""
@@ -97,6 +100,15 @@ class Children:
         """SIGKILL every worker."""
         for child in self.by_slot.values():
             self._signal(child, signal.SIGKILL)
+
+    def weigh(self, limit: int) -> None:
+        """SIGKILL those that accept and have more than `limit` bytes resident (``evil-reload-on-rss``)."""
+        for one in self._pool.serving:
+            child = self.by_slot.get(one.slot)
+            rss = gauges.memory(child.pid)[0] if child is not None else 0
+            if child is not None and rss >= limit:
+                logs.say(f"worker {one.number} (pid {child.pid}) has {rss >> 20} MiB (evil-reload-on-rss): killed")
+                self._signal(child, signal.SIGKILL)
 
     def serving_pids(self) -> tuple[int, ...]:
         """Return the pids of those that accept, in order."""
@@ -174,6 +186,8 @@ class Children:
                     child.why = message
                 elif isinstance(message, channel.Leaving):
                     self._pool.asked(slot)
+                elif isinstance(message, channel.ReloadWanted):
+                    self._owner.want_reload(message.reason)
             self._deafen(child)
         except BlockingIOError:
             return

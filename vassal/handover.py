@@ -75,7 +75,9 @@ def execute(python: str, handover: Handover) -> NoReturn:
     for descriptor in inherited:
         os.set_inheritable(descriptor, True)  # noqa: FBT003 (the function's own signature)
     boot = os.path.join(os.path.dirname(os.path.abspath(__file__)), "boot.py")
+    # An interpreter learns its level at its start only.
+    level = ["-" + "O" * handover.settings.optimize] if handover.settings and handover.settings.optimize else []
     try:
-        os.execve(python, [python, "-I", "-S", boot, "resume", str(memory)], os.environ)
+        os.execve(python, [python, "-I", "-S", *level, boot, "resume", str(memory)], os.environ)
     except OSError as error:
         raise InterpreterError(f"cannot execute {python}: {error.strerror}") from None

@@ -9,7 +9,7 @@ import gc
 import threading
 from typing import TYPE_CHECKING
 
-from vassal import logs
+from vassal import autoreload, logs
 from vassal.hooks import HookError
 from vassal.loader import LoadError, load_apps
 
@@ -30,6 +30,7 @@ def load(settings: Settings, hooks: MasterHooks, *, lazy: bool) -> Apps | None:
         apps = None
         if not lazy:
             apps = load_apps(settings)
+            autoreload.loaded(settings)
             hooks.run("post-app")
         hooks.run("master-start")
     except HookError as error:

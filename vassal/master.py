@@ -11,7 +11,6 @@ import os
 import selectors
 import signal
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vassal import harakiri, link, loading, logs, net, pool, sessions, titles, touch, worker
@@ -30,36 +29,18 @@ from vassal.vitals import Vitals
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from vassal.children import Child
     from vassal.config import Settings
+    from vassal.generation import Generation
     from vassal.loader import Apps
-    from vassal.ports import Ports
 
 STATS_EVERY = 2.0
 """Seconds between two looks at the counters; `Stats` goes out only where they changed."""
 LOYAL_EVERY = 0.2
 """The same until the first request: an early death must be known for what it is."""
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
-
-
-@dataclass(slots=True)
-class Generation:
-    """All that a master is made from. `link` is None for a vassal that runs by hand, without an emperor."""
-
-    name: str
-    number: int
-    settings: Settings
-    ports: Ports
-    link: link.End | None
-    loyalty: float
-    directory: str
-    source: str
-    unedited: Callable[[], bool] = lambda: False
-    """Whether the files that were read are still the same; False, too, where that cannot be found out."""
-    restart: Callable[[], None] | None = None
-    """By hand only: execute this vassal anew, keeping its listeners."""
 
 
 class Master:
@@ -88,10 +69,10 @@ class Master:
         self._tally = Tally(generation.loyalty, own=1 if settings.ready_check else 0)
         self._loaded: list[int] = []
         """Slots whose workers wait for the generation to be ready."""
-        self._chaining = Chaining(self._pool, generation.unedited, self._post, self._want_reload, lazy=self._lazy)
+        self._chaining = Chaining(self._pool, generation.unedited, self._post, self.want_reload, lazy=self._lazy)
         self._signals: list[int] = []
         parts = (self._pool, self._children, self._board, self._slumber, self._chaining)
-        remote = Remote(*parts, renew=self._want_reload, signalled=self._signals.append)
+        remote = Remote(*parts, renew=self.want_reload, signalled=self._signals.append)
         self._marks = Marks(settings, generation.directory, self._selector, remote.obey)
         self._judge_at = 0.0
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -200,7 +181,7 @@ class Master:
             return min(settings.heartbeat or float("inf"), touch.EVERY if touched else float("inf"))
         if not self._tally.loyal:
             return LOYAL_EVERY
-        often = bool(settings.harakiri or touched or settings.idle or self._pool.cheaper)
+        often = bool(settings.harakiri or settings.evil_reload_on_rss or touched or settings.idle or self._pool.cheaper)
         return min(STATS_EVERY, settings.heartbeat or STATS_EVERY, 1.0 if often else STATS_EVERY)
 
     def _tick(self, now: float) -> None:
@@ -214,11 +195,13 @@ class Master:
                 self._vitals.struck(slot)
                 harakiri.execute(self._board, slot, child.pidfd, now, settings.harakiri)
         self._count_hands(now)
+        if settings.evil_reload_on_rss:
+            self._children.weigh(settings.evil_reload_on_rss << 20)
         if self._pool.closing:
             return
         self._hooks.look_at_files()
         if self._touches and (path := self._touches.changed()) is not None:
-            self._want_reload(f"touch-reload of {path}")
+            self.want_reload(f"touch-reload of {path}")
         if self._code_touches and (path := self._code_touches.changed()) is not None:
             self._chaining.want(f"touch of {path}")
 
@@ -244,7 +227,8 @@ class Master:
         self._vitals.close()
         self._it.ports.close()
 
-    def _want_reload(self, reason: str) -> None:
+    def want_reload(self, reason: str) -> None:
+        """Ask for a new generation; by hand, begin anew."""
         if self._it.link is not None:
             self._post(link.ReloadWanted(reason))
         else:
@@ -254,7 +238,7 @@ class Master:
 
     def _signalled(self, number: int, now: float) -> None:
         if number == signal.SIGHUP:
-            self._want_reload("SIGHUP")
+            self.want_reload("SIGHUP")
         elif number in (signal.SIGTERM, signal.SIGINT):
             logs.say(f"{signal.Signals(number).name}: stopping")
             self._retire(self._it.settings.reload_mercy, now, final=self._it.link is None)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NoReturn
 from vassal import handover, hooks, identity, interpreter, link, logs, net, ondemand, ports
 from vassal.config import ConfigError, Inject, Settings, load_vassal
 from vassal.config.reader import default_reader
+from vassal.generation import Generation
 from vassal.unedited import Files
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ class Start:
         at_start.run("as-user")
         virtualenv = os.path.join(directory, settings.virtualenv) if settings.virtualenv else None
         fork = self._contract.fork if settings.fork_server is None else settings.fork_server
-        return settings, interpreter.choose(virtualenv, settings.python, fork=fork), bound
+        return settings, interpreter.choose(virtualenv, settings.python, fork=fork and not settings.optimize), bound
 
     # --- identity ------------------------------------------------------------------------------------------------
 
@@ -391,7 +392,7 @@ def finish(  # noqa: PLR0913, PLR0917 (what an exec hands over)
     entries = [entry for value in wanted for entry in reversed(value.split(":")) if entry]
     interpreter.add_paths((*entries, *settings.pythonpath), directory)
     try:
-        from vassal.master import Generation, Master  # noqa: PLC0415 (needs httptools, which only now can be found)
+        from vassal.master import Master  # noqa: PLC0415 (needs httptools, which only now can be found)
     except ImportError as error:
         hint = (
             f"{chosen.executable} cannot run a vassal: {error}; install it there: {chosen.executable} -m pip install "

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from vassal.children import Child
     from vassal.jobs import Jobs
-    from vassal.master import Generation
+    from vassal.generation import Generation
     from vassal.pool import Pool
     from vassal.scoreboard import Scoreboard, WorkerView
 

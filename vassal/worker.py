@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from vassal import channel, logs, scoreboard
+from vassal import autoreload, channel, logs, scoreboard
 from vassal.body import EMPTY, IN_MEMORY
-from vassal.channel import Accept, ChannelError, Failed, Leaving, Loaded, Retire
+from vassal.channel import Accept, ChannelError, Failed, Leaving, Loaded, ReloadWanted, Retire
 from vassal.harakiri import Harakiri, prepare
 from vassal.heads import BadResponse, Stamp, remove_headers
 from vassal.loader import Apps, LoadError, load_apps, load_imports
@@ -117,6 +117,7 @@ class _Worker:
         apps = plan.apps if plan.apps is not None else load_apps(self.settings)
         own.times[scoreboard.LOADING] = apps.took
         load_imports(self.settings)
+        autoreload.begin(self.settings, lambda reason: channel.send(plan.channel, ReloadWanted(reason)))
         self._build(apps)
         if plan.probe is not None:
             self._loop.take_in(self._probe_port)

@@ -5,7 +5,7 @@ Rows only: nothing here can go wrong but text.
 
 from __future__ import annotations
 
-from vassal.config.option import PLANNED, Option, option
+from vassal.config.option import Option, option
 from vassal.config.types import (
     ACCOUNT,
     ACCOUNTS,
@@ -50,7 +50,7 @@ OPTIONS: tuple[Option, ...] = (
         field="import_",
     ),
     option("pyargv", TEXT, "sys.argv of the app, after its first item, uwsgi"),
-    option("optimize", number(0, 2), "Python's optimisation level", verdict=PLANNED),
+    option("optimize", number(0, 2), "Python's optimisation level; with one the vassal gets an interpreter of its own"),
     option(
         "py-auto-reload",
         seconds(),
@@ -58,9 +58,8 @@ OPTIONS: tuple[Option, ...] = (
         "py-autoreload",
         "python-auto-reload",
         "python-autoreload",
-        verdict=PLANNED,
     ),
-    option("py-auto-reload-ignore", TEXTS, "a module that py-auto-reload leaves aside", verdict=PLANNED),
+    option("py-auto-reload-ignore", TEXTS, "a module that py-auto-reload leaves aside"),
     option("catch-exceptions", FLAG, "development: show the traceback of an error in the response"),
     # --- processes
     option("master", FLAG, "always on: a vassal has a master"),
@@ -131,6 +130,10 @@ OPTIONS: tuple[Option, ...] = (
     option("min-worker-lifetime", seconds(), "replace no worker for max-requests before it is so old"),
     option("max-worker-lifetime", seconds(), "replace a worker that is so old; 0: never"),
     option("reload-on-rss", MEBIBYTES, "replace a worker that has more memory resident, after its request"),
-    option("evil-reload-on-rss", MEBIBYTES, "the same, at once and by the master", verdict=PLANNED),
+    option(
+        "evil-reload-on-rss",
+        MEBIBYTES,
+        "kill a worker that has more memory resident, at once, without waiting for its request",
+    ),
     option("buffer-size", BYTES, "longest request head"),
 )

@@ -1,0 +1,31 @@
+"""What a generation is made from. Nothing here can go wrong but a field that two readers take differently."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vassal import link
+    from vassal.config import Settings
+    from vassal.ports import Ports
+
+
+@dataclass(slots=True)
+class Generation:
+    """All that a master is made from. `link` is None for a vassal that runs by hand, without an emperor."""
+
+    name: str
+    number: int
+    settings: Settings
+    ports: Ports
+    link: link.End | None
+    loyalty: float
+    directory: str
+    source: str
+    unedited: Callable[[], bool] = lambda: False
+    """Whether the files that were read are still the same; False, too, where that cannot be found out."""
+    restart: Callable[[], None] | None = None
+    """By hand only: execute this vassal anew, keeping its listeners."""
