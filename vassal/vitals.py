@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from vassal.children import Child
-    from vassal.jobs import Jobs
     from vassal.generation import Generation
+    from vassal.jobs import Jobs
     from vassal.pool import Pool
     from vassal.scoreboard import Scoreboard, WorkerView
 
