@@ -6,12 +6,14 @@ The one danger is telling it too much: a contract holds what this one vassal may
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from emperor import notify
 from vassal import link
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Sequence
 
     from emperor.listeners import Kept
@@ -20,6 +22,17 @@ if TYPE_CHECKING:
     from emperor.states import Purpose
 
 _NOT_INHERITED = (*notify.VARIABLES, "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "EMPEROR_CONTROL", "EMPEROR_ARGS")
+
+
+@dataclass(frozen=True, slots=True)
+class Hooking:
+    """Lines ``OPTION ACTION:ARGUMENT`` to be run, and the variables that they get besides the emperor's own."""
+
+    lines: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+_NONE = Hooking()
 
 
 class Contracts:
@@ -45,6 +58,7 @@ class Contracts:
         purpose: Purpose,
         on_demand: str,
         own_log: bool,
+        hooking: Hooking = _NONE,
     ) -> link.Contract:
         """Return the contract of generation `number`, to which the listeners `kept` are offered, with a log.
 
@@ -71,6 +85,22 @@ class Contracts:
             offers_uid=max((entry.uid for entry in kept), default=-1),
             own_log=own_log,
             on_demand=f"socket:{on_demand}" if on_demand else self.on_demand,
+            hooks=hooking.lines,
+            hook_environment=hooking.environment,
+        )
+
+    def for_hooks(self, manifest: Manifest, hooking: Hooking) -> link.Contract:
+        """Return the contract of a child that runs `hooking` for a vassal with the emperor's rights, and ends."""
+        return link.Contract(
+            purpose="hook",
+            name=manifest.name,
+            generation=0,
+            source=manifest.path,
+            version=(),
+            log=True,
+            environment=self._environment,
+            hooks=hooking.lines,
+            hook_environment=hooking.environment,
         )
 
     def log_path(self, name: str) -> str | None:
@@ -78,6 +108,23 @@ class Contracts:
         if self._settings.log_dir is None:
             return None
         return os.path.join(self._settings.log_dir, name.replace("/", "-") + ".log")
+
+    def child(self, name: str) -> tuple[socket.socket, socket.socket, int, str | None]:
+        """Return both ends of a fresh link, and what `open_log` returns, for a new child of vassal `name`.
+
+        Raises:
+            OSError: they cannot be had; its text says which.
+        """
+        try:
+            ours, theirs = link.pair()
+        except OSError as error:
+            raise OSError(error.errno, f"no link can be made: {error.strerror}") from None
+        try:
+            return ours, theirs, *self.open_log(name)
+        except OSError as error:
+            ours.close()
+            theirs.close()
+            raise OSError(error.errno, f"no log can be opened: {error.strerror}") from None
 
     def open_log(self, name: str) -> tuple[int, str | None]:
         """Return a descriptor for the output of vassal `name`, and why it is not its own file, where it should be."""

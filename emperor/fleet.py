@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import os
 import random
-import signal
 import time
 from collections import deque
 from typing import TYPE_CHECKING
@@ -17,8 +16,9 @@ from typing import TYPE_CHECKING
 from emperor import lifecycle, states
 from emperor.contracts import Contracts
 from emperor.doors import Doors
-from emperor.generation import Run
+from emperor.generation import Run, describe
 from emperor.hearing import Hearing
+from emperor.hooks import Hooks
 from emperor.listeners import Store
 from emperor.logroom import Seldom
 from emperor.names import printable
@@ -77,6 +77,7 @@ class Fleet:
         """Sockets with a path that were shut down, by vassal and address: what may have to be unlinked."""
         self._contracts = Contracts(settings)
         self.log_trouble = Seldom(self.say)
+        self.hooks = Hooks(loop, settings, self._contracts, self._spawner, self._number, self.say, self._check_empty)
         self._gone: asyncio.Future[None] | None = None
         self.since: dict[str, float] = {}
         """Wall-clock second at which each vassal's state began."""
@@ -193,6 +194,7 @@ class Fleet:
     def _forget(self, name: str) -> None:
         for run in list(self.runs.pop(name, {}).values()):
             self._by_spawn.pop(run.spawn, None)
+            self.hooks.ended(run)
             run.dispose()
         self._doors.remove(name)
         self.store.shut(name)
@@ -283,16 +285,9 @@ class Fleet:
             self._doors.open(name, manifest)
             kept = self.store.offers(name)
         try:
-            ours, theirs = link.pair()
+            ours, theirs, log, complaint = self._contracts.child(name)
         except OSError as error:
-            self._cannot_spawn(name, number, f"no link can be made: {error.strerror}")
-            return
-        try:
-            log, complaint = self._contracts.open_log(name)
-        except OSError as error:
-            ours.close()
-            theirs.close()
-            self._cannot_spawn(name, number, f"no log can be opened: {error.strerror}")
+            self._cannot_spawn(name, number, error.strerror or str(error))
             return
         run = self._new_run(name, number, purpose, ours)
         if complaint is not None:
@@ -305,17 +300,21 @@ class Fleet:
             purpose=purpose,
             on_demand=self._doors.address(name),
             own_log=complaint is None and self.log_path(name) is not None,
+            hooking=self.hooks.at_start(name, number, manifest, purpose),
         )
         descriptors = [] if purpose is states.Purpose.UNLINK else [entry.sock.fileno() for entry in kept]
         run.send(contract, [*descriptors, log])  # a fresh link is empty: no waiting
         os.close(log)
         run.listen()
-        self._spawner.spawn(run.spawn, theirs.detach())
+        self.hooks.when_free(name, functools.partial(self._spawner.spawn, run.spawn, theirs.detach()))
+
+    def _number(self) -> int:
+        self._next_spawn += 1
+        return self._next_spawn - 1
 
     def _new_run(self, name: str, number: int, purpose: states.Purpose, ours: socket.socket) -> Run:
         close = functools.partial(self._closer.close, owner=name)
-        spawn = self._next_spawn
-        self._next_spawn += 1
+        spawn = self._number()
         end = link.End(ours, link.AT_EMPEROR, close_fd=close)
         run = Run(name, number, spawn, end, self.loop, self._hearing, close, purpose)
         self.runs.setdefault(name, {})[number] = run
@@ -335,9 +334,12 @@ class Fleet:
         """Take note of the process (`emperor.spawner.Parent`)."""
         run = self._by_spawn.get(spawn)
         if run is None:
-            self._closer.close(pidfd)
+            if not self.hooks.born(spawn, pidfd):
+                self._closer.close(pidfd)
             return
         run.born(pid, pidfd)
+        if run.purpose is states.Purpose.SERVE:
+            self.hooks.serves(run)
 
     def unspawned(self, spawn: int, reason: str) -> None:
         """There is no process (`emperor.spawner.Parent`)."""
@@ -345,17 +347,22 @@ class Fleet:
         if run is not None:
             self.feed(run.name, states.Failed(run.number, "spawn", reason, ""))
             self._ended(run, "was never started")
+        else:
+            self.hooks.over(spawn, reason)
 
     def exited(self, spawn: int, status: int) -> None:
         """The process has ended (`emperor.spawner.Parent`)."""
         run = self._by_spawn.get(spawn)
         if run is not None:
             run.last_words()
-            text = _describe(status)
+            text = describe(status)
             self._ended(run, f"broke the contract of its link ({run.fault}) and {text}" if run.fault else text)
+        else:
+            self.hooks.over(spawn, describe(status) if status else "")
 
     def _ended(self, run: Run, text: str) -> None:
         self._by_spawn.pop(run.spawn, None)
+        self.hooks.ended(run)  # before anything may start anew
         self.feed(run.name, states.Exited(run.number, text))
         mine = self.runs.get(run.name, {})
         if mine.get(run.number) is run:
@@ -386,6 +393,7 @@ class Fleet:
         for run in list(self._by_spawn.values()):
             run.kill()
             self._spawner.sweep(run.spawn)
+        self.hooks.kill_all()
         self.loop.call_later(KILL_PATIENCE, self._give_up)
 
     def _give_up(self) -> None:
@@ -394,19 +402,10 @@ class Fleet:
             self._gone.set_result(None)
 
     def _check_empty(self) -> None:
-        if self._gone is None or self._gone.done() or self._by_spawn:
+        if self._gone is None or self._gone.done() or self._by_spawn or self.hooks.busy:
             return
         if all(vassal.state is states.State.STOPPED for vassal in self.vassals.values()):
             self._gone.set_result(None)
 
 
 _MOVES_DOORS = (states.Commit, states.ShutListeners)
-
-
-def _describe(status: int) -> str:
-    if status >= 0:
-        return f"exited with status {status}"
-    try:
-        return f"was killed by {signal.Signals(-status).name}"
-    except ValueError:
-        return f"was killed by signal {-status}"

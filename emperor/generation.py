@@ -248,3 +248,13 @@ class Run:
         """Return the listeners that it told of; they are the caller's now."""
         pending, self.pending = self.pending or [], []
         return pending
+
+
+def describe(status: int) -> str:
+    """Return how a process ended (`status` as of `subprocess`), for people."""
+    if status >= 0:
+        return f"exited with status {status}"
+    try:
+        return f"was killed by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"was killed by signal {-status}"

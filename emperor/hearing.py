@@ -43,6 +43,8 @@ class Hearing:
             case link.Listening():
                 self._arbitrate(run)
             case link.Ready():
+                if run.purpose is states.Purpose.INSPECT:
+                    self._fleet.hooks.serves(run)  # it was not only to look, after all
                 if not run.doomed:
                     feed(name, states.Ready(number, record.mercy))
             case link.Failed():

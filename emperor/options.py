@@ -6,6 +6,7 @@ Rows only: nothing here can go wrong but text.
 from __future__ import annotations
 
 import re
+import shlex
 from typing import TYPE_CHECKING
 
 from vassal.config.line_types import HOOKS
@@ -37,6 +38,17 @@ def _interval(text: str, _: Callable[[str], None]) -> float:
     return float(text)
 
 
+def _program(text: str, _: Callable[[str], None]) -> str:
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise ValueError(f"expected a program and its arguments: {error}") from None
+    if not words:
+        raise ValueError("expected a program and its arguments")
+    return text
+
+
+PROGRAM = Type("program", _program)
 INTERVAL = Type("number", _interval, clean=True, unit="seconds")
 MILLISECONDS = number(0, 10**9, "milliseconds")
 
@@ -121,9 +133,14 @@ OPTIONS: tuple[Option, ...] = (
     option("logto", PATH, "file for the emperor's own output", "logto2", "daemonize", verdict=PLANNED),
     option("pidfile", PATH, "file that gets the emperor's pid", "emperor-pidfile", "safe-pidfile"),
     option("procname", TEXT, "title of the emperor", "emperor-procname", "procname-master"),
-    option("vassals-start-hook", TEXT, "command to run before each start", verdict=PLANNED),
-    option("vassals-stop-hook", TEXT, "command to run after each end", verdict=PLANNED),
-    option("hook-as-emperor", HOOKS, "hook to run at each start", verdict=PLANNED),
+    option("vassals-start-hook", PROGRAM, "program to run before a vassal's start; its last argument is the file"),
+    option("vassals-stop-hook", PROGRAM, "program to run after a vassal's end; its last argument is the file"),
+    option("hook-as-emperor", HOOKS, "run with the emperor's rights when a generation has its process"),
+    option("exec-as-emperor", TEXTS, "hook-as-emperor = exec:COMMAND, after those"),
+    option("hook-as-emperor-before-vassal", HOOKS, "run with the emperor's rights before each generation"),
+    option("hook-as-vassal-before-drop", HOOKS, "run with the emperor's rights before each generation, after those"),
+    option("hook-as-vassal", HOOKS, "run before each generation, with the rights that its file is read with"),
+    option("exec-as-vassal", TEXTS, "hook-as-vassal = exec:COMMAND, after those"),
     *_none(ACCEPTED, "master", "the emperor is its own master"),
     *_none(ACCEPTED, "emperor-graceful-shutdown", "vassals are always stopped gracefully"),
     *_none(ACCEPTED, "emperor-subreaper early-emperor", "always so"),
@@ -169,11 +186,12 @@ OPTIONS: tuple[Option, ...] = (
     ),
     *_none(
         REFUSED,
-        "hook-emperor-start hook-emperor-stop hook-emperor-reload hook-emperor-lost hook-as-emperor-before-vassal "
-        "hook-as-emperor-setns hook-as-on-config-vassal hook-as-on-demand-vassal exec-as-emperor call-as-emperor "
-        "call-as-emperor1 call-as-emperor2 call-as-emperor4 mount-as-emperor umount-as-emperor",
+        "hook-emperor-start hook-emperor-stop hook-emperor-reload hook-emperor-lost hook-as-emperor-setns "
+        "hook-as-on-config-vassal hook-as-on-demand-vassal call-as-emperor call-as-emperor1 call-as-emperor2 "
+        "call-as-emperor4 mount-as-emperor umount-as-emperor call-as-vassal call-as-vassal1 call-as-vassal3 "
+        "mount-as-vassal umount-as-vassal",
         "this hook is not offered",
-        "use hook-as-emperor, vassals-start-hook or vassals-stop-hook",
+        "use hook-as-emperor, hook-as-vassal, vassals-start-hook or vassals-stop-hook",
     ),
     *_none(
         REFUSED,

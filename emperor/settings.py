@@ -7,6 +7,7 @@ its vassals, since the emperor keeps its rights so that nobody else can signal o
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -72,11 +73,17 @@ class EmperorSettings:
     vassals_start_hook: str | None = None
     vassals_stop_hook: str | None = None
     hook_as_emperor: tuple[str, ...] = ()
+    exec_as_emperor: tuple[str, ...] = ()
+    hook_as_emperor_before_vassal: tuple[str, ...] = ()
+    hook_as_vassal_before_drop: tuple[str, ...] = ()
+    hook_as_vassal: tuple[str, ...] = ()
+    exec_as_vassal: tuple[str, ...] = ()
     strict: bool = False
     ignore_refused: tuple[str, ...] = ()
     notes: tuple[Note, ...] = ()
 
 
+_PROGRAMS = ("vassals_start_hook", "vassals_stop_hook")
 _PATHS = ("log_dir", "control", "on_demand_directory", "logto", "pidfile")
 
 
@@ -144,6 +151,9 @@ def load_emperor(
     for name in _PATHS:
         if values.get(name):
             values[name] = os.path.join(base, values[name])
+    for name in _PROGRAMS:
+        if values.get(name):
+            values[name] = _from(base, values[name])
     values["places"] = tuple(places) or tuple(_absolute(place, base) for place in values.get("places", ()))
     return EmperorSettings(**values, notes=tuple(notes))
 
@@ -173,6 +183,12 @@ def _inject(values: dict[str, Any], base: str) -> Inject:
     defaults = [(name, values.get(name.replace("-", "_"))) for name in DEFAULTS]
     sets = [(name, str(value)) for name, value in defaults if value is not None]
     return Inject(before=files("_before"), after=files(""), sets=(*sets, *values.pop("vassal_set", ())))
+
+
+def _from(base: str, command: str) -> str:
+    """Return `command` with its program's path made absolute from `base`; a bare name is looked for in PATH."""
+    program, *arguments = shlex.split(command)
+    return shlex.join([os.path.join(base, program) if "/" in program else program, *arguments])
 
 
 def _absolute(place: str, base: str) -> str:

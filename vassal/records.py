@@ -173,7 +173,8 @@ class Contract(Record):
     `on_demand` says where the address of a vassal on demand comes from: ``socket:PATH``, ``file:EXTENSION`` or
     ``exec:COMMAND``; '' for none. `own_log`: nobody else writes there, so it may become the vassal's user's.
     `environment` becomes the child's. `inject` is `vassal.config.Inject.to_json`. `offers_uid` is the user whose
-    processes held the offers (-1: none).
+    processes held the offers (-1: none). `hooks` are lines of the emperor's file, ``OPTION ACTION:ARGUMENT``, and
+    `hook_environment` what they get besides. ``hook`` as a purpose: run them, and nothing else.
     """
 
     NAME: ClassVar[str] = "contract"
@@ -195,6 +196,8 @@ class Contract(Record):
     offers_uid: int = -1
     own_log: bool = False
     on_demand: str = ""
+    hooks: tuple[str, ...] = ()
+    hook_environment: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ import traceback
 from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
-from vassal import handover, hooks, identity, interpreter, link, logs, net, ondemand, ports
+from vassal import emperorhooks, handover, hooks, identity, interpreter, link, logs, net, ondemand, ports
 from vassal.config import ConfigError, Inject, Settings, load_vassal
 from vassal.config.reader import default_reader
 from vassal.generation import Generation
@@ -107,9 +107,12 @@ class Start:
 
     def _steps(self) -> tuple[Settings, interpreter.Interpreter, ports.Ports]:
         verdict = self._judge()
+        emperorhooks.with_emperors_rights(self._contract)
         address = ondemand.ask_command(self._contract)
         if verdict.at_once:
             self._become(self._tenant())
+        if self._contract.purpose == "serve":
+            emperorhooks.as_vassal(self._contract)
         settings = self._read(verdict)
         address = address or ondemand.ask_file(self._contract, self._reader(verdict))
         self._on_demand = bool(address)
@@ -121,6 +124,8 @@ class Start:
                 logs.say(f"uid and gid have no effect: {verdict.why_not_own}")
         uid = who.uid if who is not None else os.geteuid()
         self._post(self._facts(settings, uid))
+        if self._contract.purpose == "inspect" and self._serves(settings):
+            emperorhooks.as_vassal(self._contract)
         at_start = hooks.AtStart(settings, serves=self._serves(settings))
         at_start.run("asap")
         directory = os.path.join(self._base, settings.chdir or "")
@@ -336,6 +341,9 @@ def serve(sock: socket.socket) -> int:
     if unlinks:
         logs.introduce(contract.name)
         return ondemand.unlink(contract)
+    if contract.purpose == "hook":
+        logs.introduce(contract.name)
+        return emperorhooks.run(contract)
     offers = [
         ports.Offer(key, inode, socket.socket(fileno=fd))
         for key, inode, fd in zip(contract.offers, contract.inodes, fds, strict=False)

@@ -1,5 +1,8 @@
 """Hooks in a real fleet: their order, their rights, and that a hook that fails or hangs costs its own start only."""
 
+import os
+import signal
+
 import pytest
 
 from tests.clients import http_get
@@ -151,3 +154,94 @@ def test_a_file_that_includes_a_tenants_has_no_hook_of_his_as_root(realm):
     realm.drop("app", inspector_text(free_port(), uid=tenant.pw_name, include=home / "more.ini"))
     realm.wait_refused("app", "must be root's alone")
     assert not (home / "mine").exists()
+
+
+# --- of the emperor's file ---
+
+
+def script(path, text):
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+def emperors(tmp_path, log, **more):
+    start = f'echo "start $1 $UWSGI_VASSAL_CONFIG" >> {log}; case $1 in bad*) echo not this one; exit 7;; esac'
+    return {
+        "vassals-start-hook": str(script(tmp_path / "start", start)),
+        "vassals-stop-hook": str(script(tmp_path / "stop", f'sleep 0.2; echo "stop $1" >> {log}')),
+        "exec-as-vassal": f"echo vassal >> {log}",
+        "exec-as-emperor": f"echo emperor $UWSGI_VASSAL_NAME $UWSGI_VASSAL_PID >> {log}.pids",
+        **more,
+    }
+
+
+def test_hooks_of_the_emperor(start_emperor, app, tmp_path):
+    log, pids, port = tmp_path / "order", tmp_path / "order.pids", free_port()
+    emperor = start_emperor(settings=emperors(tmp_path, log))
+    (app / "app.py").write_text(
+        "import os\n"
+        "def application(environ, start_response):\n"
+        "    start_response('200 OK', [])\n"
+        "    return [' '.join(name for name in os.environ if name.startswith('UWSGI')).encode()]\n"
+    )
+    path = emperor.write("blog", vassal_text(port, chdir=app))
+    pid = emperor.wait_state("blog", "running")["pid"]
+    begun = ["vassal", f"start blog.ini {path}"]
+    assert lines(log) == begun
+    wait_until(lambda: lines(pids) == [f"emperor blog {pid}"], 10, "the hook as emperor")
+    assert page(port) == "", "the variables are the hooks' own"
+    # A reload is neither a start nor an end of the vassal.
+    emperor.touch("blog")
+    pid = emperor.wait_state("blog", "running", generation=2)["pid"]
+    wait_until(lambda: lines(pids)[1:] == [f"emperor blog {pid}"], 10, "the hook as emperor")
+    assert lines(log) == [*begun, "vassal"]
+    # A death is: and the next start waits for the end of the stop hook.
+    log.unlink()
+    os.kill(pid, signal.SIGKILL)
+    emperor.wait_state("blog", "running", generation=3)
+    assert lines(log) == ["stop blog.ini", *begun]
+    # One that fails fails the start.
+    emperor.write("bad", vassal_text(free_port(), chdir=app))
+    failure = emperor.wait_state("bad", "broken")["last_failure"]
+    assert failure["stage"] == "hook"
+    assert failure["reason"].endswith("ended with status 7: not this one")
+    log.unlink()
+    emperor.delete("blog")
+    emperor.wait_gone("blog")
+    wait_until(lambda: "stop blog.ini" in lines(log), 10, "the end")
+    emperor.write("blog", vassal_text(port, chdir=app))
+    emperor.wait_state("blog", "running")
+    log.unlink()
+    emperor.close()  # not before the last hook has ended
+    assert "stop blog.ini" in lines(log)
+
+
+@pytest.mark.root
+def test_whose_rights_the_emperors_hooks_have(make_realm, users, open_path):
+    """Under tyrant a start hook is the tenant's, as in uWSGI; what others can write is not run as root."""
+    tenant, other = users(), users()
+    out = open_path / "out"
+    out.mkdir()
+    out.chmod(0o777)
+    programs = open_path / "programs"
+    programs.mkdir()
+    start = script(programs / "start", f"id -u > {out}/start")
+    stop = own(script(programs / "stop", f"id -u > {out}/stop"), other)
+    settings = {
+        "vassals_start_hook": start,
+        "vassals_stop_hook": stop,
+        "exec_as_emperor": f"id -u > {out}/emperor",
+        "exec_as_vassal": f"id -u > {out}/vassal",
+        "hook_as_vassal_before_drop": f"exec:id -u > {out}/before",
+    }
+    realm = make_realm(emperor_tyrant="true", **settings)
+    realm.drop("app", inspector_text(free_port()), tenant)
+    realm.emperor.wait_state("app", "running")
+    wait_until(lambda: lines(out / "emperor"), 10, "the hook as emperor")
+    found = {name: lines(out / name) for name in ("start", "vassal", "before", "emperor")}
+    mine, roots = [str(tenant.pw_uid)], ["0"]
+    assert found == {"start": mine, "vassal": mine, "before": roots, "emperor": roots}
+    realm.emperor.cli("stop", "app", check=True)
+    wait_until(lambda: "vassals-stop-hook is not run as root" in realm.emperor.vassal_log("app"), 10, "the refusal")
+    assert not (out / "stop").exists()

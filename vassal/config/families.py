@@ -4,11 +4,12 @@ from __future__ import annotations
 
 Row = tuple[str, str, str]
 
-EMPEROR = ("emperor-", "vassals-", "vassal-", "hook-emperor-", "hook-as-emperor", "hook-as-on-")
+EMPEROR = ("emperor-", "vassals-", "vassal-", "hook-emperor-", "hook-as-emperor", "hook-as-vassal", "hook-as-on-")
 """Beginnings of names that belong into an emperor's file."""
 EMPEROR_NAMES = (
-    "emperor early-emperor zeus imperial-monitor-list imperial-monitors-list exec-as-emperor call-as-emperor "
-    "call-as-emperor1 call-as-emperor2 call-as-emperor4 mount-as-emperor umount-as-emperor"
+    "emperor early-emperor zeus imperial-monitor-list imperial-monitors-list exec-as-emperor exec-as-vassal "
+    "call-as-emperor call-as-emperor1 call-as-emperor2 call-as-emperor4 mount-as-emperor umount-as-emperor "
+    "call-as-vassal call-as-vassal1 call-as-vassal3 mount-as-vassal umount-as-vassal"
 )
 """The others."""
 EMPEROR_OWN = "emperor-log-dir emperor-loyalty emperor-control emperor-start-timeout vassals-uid vassals-gid"
@@ -204,7 +205,7 @@ REFUSED: tuple[Row, ...] = (
     (
         (
             "call-* dlopen symcall symcall-* hook-accepting hook-accepting-once hook-accepting1 hook-as-gateway "
-            "hook-as-vassal* hook-post-fork hook-touch exec-as-vassal mount-* fork-socket command-mode no-server "
+            "hook-post-fork hook-touch mount-* fork-socket command-mode no-server "
             "binsh notify-socket safe-fd fd-safe profiler worker-mount"
         ),
         "C functions and processes of other kinds are not called",
