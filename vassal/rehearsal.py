@@ -17,7 +17,7 @@ import socket
 import time
 from typing import TYPE_CHECKING, Any
 
-from vassal import channel, identity, link, loader, master, net, ports, scoreboard, worker
+from vassal import channel, generation, identity, link, loader, master, net, ports, scoreboard, worker
 from vassal.config import Inject, Settings, load_vassal
 
 if TYPE_CHECKING:
@@ -99,10 +99,9 @@ def _be_master(settings: Settings, stack: contextlib.ExitStack) -> None:
     addresses = ports.Ports(settings, "/", [])
     end = link.End(theirs, link.AT_VASSAL)
     it = master.Master(
-        master.Generation("rehearsal", 1, settings, addresses, end, float(settings.loyalty), "/", "/rehearsal.ini")
+        generation.Generation("rehearsal", 1, settings, addresses, end, float(settings.loyalty), "/", "/rehearsal.ini")
     )
     stack.callback(it.leave)
-    it._signals = []
     it._selector.register(end.fileno(), selectors.EVENT_READ, it._read_link)
     now = time.monotonic()
     it._pool.decide(now)
