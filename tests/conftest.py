@@ -14,9 +14,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.harness import EmperorProcess, interpreter_is_private, nginx_command, unavailable, wait_until
+
+hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("busy")  # no test asserts a speed: machines that run tests are busy
 
 _emperors: dict[str, list[EmperorProcess]] = {}
 """The emperors that a running test started, by node id: their logs go into the report when it fails."""
