@@ -87,6 +87,7 @@ class Doors:
         path = self.address(name)
         if not path or any(kept.key == path for kept in self._store.of(name)):
             return
+        self._unlink(name)  # one that was shut down, since its holder may not serve here any more
         try:
             address = net.parse(path, "/")
             sock = net.bind(address, net.BindOptions(wait=False), MODE)  # a tenant could hold that lock for ever
@@ -120,6 +121,10 @@ class Doors:
         timer = self._later.pop(name, None)
         if timer is not None:
             timer.cancel()
+        self._unlink(name)
+
+    def _unlink(self, name: str) -> None:
+        """Remove the path of what was bound here for `name`, if it is there and still that one."""
         path, inode = self._made.pop(name, ("", ""))
         if path and net.inode_of(net.parse(path, "/")) == inode:
             with contextlib.suppress(OSError):

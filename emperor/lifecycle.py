@@ -221,7 +221,7 @@ def take_over(turn: Turn, event: Ready) -> None:
 
 
 def fail(turn: Turn, event: Failed) -> None:
-    """It cannot come up: roll back; no older one: broken or backoff. Collision: drain. Not forked: again."""
+    """It cannot come up: roll back; no older one: broken or backoff. Collision: drain, or anew. Not forked: again."""
     if event.stage == "collision" and turn.vassal.serving is not None:
         turn.drop_coming(kill=True)
         turn.say(f"{event.reason}: these cannot serve side by side, so this reload ends the old generation first")
@@ -229,6 +229,13 @@ def fail(turn: Turn, event: Failed) -> None:
         return
     if event.stage == "collision":
         turn.act(ShutListeners())
+        if turn.vassal.failures == 0 and turn.coming.purpose is not Purpose.JOBS:
+            # What was in its way is gone now (the listeners of another user, whose vassal this was); but only once.
+            turn.say(f"generation {event.gen} cannot take over its addresses ({event.reason}): starting anew")
+            turn.drop_coming(kill=True)
+            turn.change(failures=1)
+            turn.want()
+            return
     lose_coming(turn, event.stage, event.reason, event.detail, kill=True)
 
 

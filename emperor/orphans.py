@@ -115,6 +115,7 @@ def _end_sessions(dead: list[int], spared: set[int], known: set[int], ticks: int
     Runs in a thread: it looks at every process of the machine. What is younger than `known` (`ticks` after boot) has
     to wait for the next look: it may be the next fork server.
     """
+    caught = sessions.chase(known, spared)
     processes = [process for process in sessions.everyone() if process.start < ticks]
     counts = {}
     for pid in dead:
@@ -122,7 +123,7 @@ def _end_sessions(dead: list[int], spared: set[int], known: set[int], ticks: int
         sessions.kill(others)
         if pid not in spared:
             sessions.kill(workers)
-        counts[pid] = len(workers), len(others)
+        counts[pid] = len(workers), len(others) + (0 if caught else 1)
     for process in processes:
         if process.state == "Z" and process.parent == os.getpid() and process.pid not in known:
             with contextlib.suppress(ChildProcessError):

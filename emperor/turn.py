@@ -58,6 +58,9 @@ TIDY_PATIENCE = 5
 """Seconds in which a vassal's socket files have to be removed."""
 LONGEST = 24 * 3600
 """Seconds; what a vassal may claim as its mercy or start timeout, so that no claim makes it immortal."""
+MOST_LEAVING = 8
+"""Generations that may answer their last requests at a time. The next reload waits for the oldest, which keeps its
+mercy: nobody's request is cut short because somebody else touches a file all day."""
 BROKEN_STAGES = frozenset({"config", "identity", "interpreter", "hook", "load", "ready", "manifest"})
 """Stages that a new try alone does not mend; the others may pass (a port that is taken, no memory to fork)."""
 
@@ -100,6 +103,11 @@ class Turn:
     def clear(self) -> bool:
         """Whether a start would get in nobody's way."""
         return all(leaving.clear for leaving in self.vassal.leaving.values())
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so many generations are leaving that no reload may add another one."""
+        return sum(one.phase is not Phase.KILLED for one in self.vassal.leaving.values()) >= MOST_LEAVING
 
     def act(self, *actions: Action) -> None:
         """Add `actions`."""
@@ -167,8 +175,10 @@ class Turn:
             elif strategy == CHAIN:
                 self.chain()
             else:
+                if self.crowded and vassal.state is not State.RELOADING:
+                    self.say(f"{MOST_LEAVING} old generations still answer: the reload waits until one has ended")
                 self.change(state=State.RELOADING)
-                if self.clear:
+                if self.clear and not self.crowded:
                     self.enqueue()
         elif self.clear and vassal.listens:
             self.enqueue()

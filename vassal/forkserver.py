@@ -30,8 +30,8 @@ SWEEP_PAUSE = 0.02
 """Seconds between two looks at a session that is being ended, at first."""
 MAX_SWEEP_PAUSE = 0.25
 """The same after a while."""
-CHASES = 50
-"""Looks in one turn for processes that fork while they are being ended; who asks for a child has to wait for it."""
+REAPS = 50
+"""Adopted processes that are reaped in one turn; who asks for a child has to wait for it."""
 _RESET = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ)
 
 
@@ -177,38 +177,18 @@ class ForkServer:
                     child.grace = 0.0  # it has seen its workers out: what is left was never theirs to wait for
         dying = [child for child in self._children.values() if child.dead_at is not None]
         if dying:
-            self._chase({child.pid for child in dying if now - (child.dead_at or now) < child.grace})
+            in_grace = {child.pid for child in dying if now - (child.dead_at or now) < child.grace}
+            caught = sessions.chase(self._children, in_grace)
             processes = sessions.everyone()  # one look for all of them
             for child in dying:
-                self._finish(child, processes, now)
+                self._finish(child, processes, now, caught=caught)
         else:
             self._reap_orphans()
-
-    def _chase(self, spared: set[int]) -> None:
-        """Kill and reap what dead masters have left to us, but for the process groups `spared` (their workers).
-
-        Also what forks and ends again and again, so that it is never found where it was seen: its next process comes
-        to us the moment that the one before ends.
-        """
-        for _ in range(CHASES):
-            living = 0
-            for pid in sessions.children():
-                process = None if pid in self._children else sessions.look(pid)
-                if process is None or process.group in spared:
-                    continue
-                if process.state in "ZX":
-                    with contextlib.suppress(ChildProcessError):
-                        os.waitpid(pid, os.WNOHANG)
-                else:
-                    os.kill(pid, signal.SIGKILL)
-                    living += 1
-            if not living:
-                return
 
     def _reap_orphans(self) -> None:
         """Reap adopted processes while nobody is dying, some at a time."""
         with contextlib.suppress(ChildProcessError):
-            for _ in range(CHASES):
+            for _ in range(REAPS):
                 found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT | os.WNOHANG)
                 if found is None or found.si_pid in self._children:
                     return
@@ -218,17 +198,17 @@ class ForkServer:
     def _zombie(pid: int) -> os.waitid_result | None:
         return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
 
-    def _finish(self, child: Child, processes: list[sessions.Process], now: float) -> None:
+    def _finish(self, child: Child, processes: list[sessions.Process], now: float, *, caught: bool) -> None:
         """End what is left of a dead child's session, and reap it when nothing is left."""
         workers, others = sessions.left_over(processes, child.pid, os.getpid(), self._children)
         sessions.kill(others)
         if child.dead_at is None or now - child.dead_at >= child.grace:
             sessions.kill(workers)
-        if not others and not child.told:
+        if caught and not others and not child.told:
             # Jobs and daemons are gone, so a successor may start its own; the workers may still answer.
             child.told = True
             self._tell(link.Exited(child.spawn, self._status(child.pid)))
-        if not others and not workers:
+        if caught and not others and not workers:
             os.waitpid(child.pid, 0)
             del self._children[child.pid]
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 PR_SET_CHILD_SUBREAPER = 36
 """prctl(2)."""
+CHASES = 50
+"""Looks in one chase for processes that fork while they are being ended: whoever chases does nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ def everyone() -> list[Process]:
 
 
 def children() -> list[int]:
-    """Return the pids of this (single-threaded) process's own children, zombies and adopted ones included.
+    """Return the pids of the main thread's children, zombies and all that this process has adopted included.
 
     They stay its own until they are reaped: no other process can get such a pid meanwhile.
     """
@@ -74,6 +76,35 @@ def children() -> list[int]:
             return [int(pid) for pid in file.read().split()]
     except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN
         return [process.pid for process in everyone() if process.parent == os.getpid()]
+
+
+def chase(known: Collection[int], spared: Collection[int]) -> bool:
+    """Kill and reap what dead masters have left to this process, but for its children `known`.
+
+    Also what forks and ends again and again, so that it is never found where it was seen: its next process comes to us
+    the moment that the one before ends. Left alone are the process groups `spared` (workers in their grace) and our own
+    session, which no descendant of a master can be in.
+
+    Returns:
+        Whether all are gone; False: somebody is still on the run.
+    """
+    own = os.getsid(0)
+    for _ in range(CHASES):
+        found = False
+        for pid in children():
+            process = None if pid in known else look(pid)
+            if process is None or process.session == own or process.group in spared:
+                continue
+            found = True  # a dead one, too: it may have forked just before
+            if process.state in "ZX":
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, os.WNOHANG)
+            else:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)  # ours until it is reaped: the pid cannot be anybody else's
+        if not found:
+            return True
+    return False
 
 
 def left_over(

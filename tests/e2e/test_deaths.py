@@ -8,6 +8,7 @@ import pytest
 
 from tests.clients import HttpClient, http_get
 from tests.harness import command_line, free_port, vassal_text, wait_until
+from vassal import sessions
 
 
 @pytest.fixture
@@ -147,3 +148,37 @@ def test_a_missing_socket_directory_is_named(emperor, app, tmp_path):
     failure = emperor.wait_state("a", "backoff")["last_failure"]
     assert failure["stage"] == "bind"
     assert "its directory does not exist" in failure["reason"]
+
+
+RUNNER = """\
+import os
+
+if not os.fork():
+    os.setsid()
+    os.nice(19)
+    with open({note!r}, "w") as file:
+        file.write(str(os.getpid()))
+    while True:
+        if os.fork():
+            os._exit(0)  # whoever looks for it finds that it has gone on
+"""
+
+
+def test_what_runs_away_from_an_orphaned_master_is_caught(emperor, app, tmp_path):
+    """A process that is another one at each look, of a master whose fork server is dead: the emperor chases it."""
+    serving = (app / "app.py").read_text()
+    note = tmp_path / "session"
+    (app / "app.py").write_text(RUNNER.format(note=str(note)) + serving)
+    serve(emperor, app, "a")
+    wait_until(lambda: note.exists() and note.read_text(), 10, "the runner")
+
+    def runner():
+        return [process for process in sessions.everyone() if process.session == int(note.read_text())]
+
+    [server] = [p for p in emperor.processes() if "fork server" in command_line(p)]
+    server.kill()
+    wait_until(lambda: "the fork server died" in emperor.log.read_text(), 10, "its death to be seen")
+    (app / "app.py").write_text(serving)
+    os.kill(emperor.status("a")["pid"], signal.SIGKILL)
+    emperor.wait_state("a", "running", generation=2)
+    wait_until(lambda: not runner(), 10, "the runner to be gone")

@@ -4,6 +4,7 @@ from emperor import lifecycle, states
 from emperor.kinds import Kind, classify
 from emperor.manifest import Manifest
 from emperor.states import Alarm, Limits, Phase, Purpose, State
+from emperor.turn import MOST_LEAVING
 from vassal import link
 
 LIMITS = Limits(throttle_ms=1000, max_throttle_ms=180_000, mercy=60, start_timeout=60, required_heartbeat=30)
@@ -69,6 +70,8 @@ class Life:
     def _check(self, v):
         coming, serving = v.coming is not None, v.serving is not None
         stuck = not all(one.clear for one in v.leaving.values())
+        ending = [one for one in v.leaving.values() if one.phase is not Phase.KILLED]
+        crowded = len(ending) >= MOST_LEAVING
         retry = (Alarm.RETRY, 0) in v.alarms
         inspects = coming and v.coming.purpose is not Purpose.SERVE
         assert {
@@ -77,7 +80,7 @@ class Life:
             State.STARTING: coming and not serving and not v.queued,
             State.RUNNING: serving and not coming and not v.queued,
             State.RELOADING: serving
-            and (coming or v.queued or stuck or retry or v.chaining)
+            and (coming or v.queued or stuck or crowded or retry or v.chaining)
             and [coming, v.queued, retry].count(True) <= 1,
             State.STOPPING: not (serving or coming or v.queued) and v.leaving and (v.gone or v.held or stuck),
             State.BACKOFF: not (serving or coming or v.queued),

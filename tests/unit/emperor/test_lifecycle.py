@@ -267,6 +267,42 @@ def test_backoff_and_broken_are_forgotten_on_request(event, stage):
     assert life.vassal.failures == 0
 
 
+def crowd():
+    """A vassal that was reloaded so often that as many generations as may be are still leaving."""
+    life = running()
+    for version in range(2, turn.MOST_LEAVING + 2):
+        life.feed(states.Touched(manifest(version)))
+        life.up()
+    assert len(life.vassal.leaving) == turn.MOST_LEAVING
+    return life.feed(states.Touched(manifest(99)))
+
+
+def test_a_reload_waits_while_too_many_old_generations_still_answer():
+    life = crowd()
+    assert (life.state, life.queued) == (State.RELOADING, False)
+    assert not life.did(states.Kill), "nobody's request is cut for it"
+    life.feed(states.Touched(manifest(100)), states.Released(3))
+    assert not life.queued
+    life.feed(states.Exited(3, "exited"))
+    assert life.queued
+    assert life.up().vassal.serving.manifest == manifest(100), "the newest file, once"
+
+
+def test_a_reload_that_waits_for_old_generations_begins_at_their_mercy():
+    life = crowd()
+    oldest = min(life.vassal.leaving)
+    life.wait(62)
+    assert life.vassal.leaving[oldest].phase is Phase.KILLED
+    life.feed(states.Exited(oldest, "was killed by SIGKILL"))
+    assert life.queued
+
+
+def test_a_vassal_that_dies_is_started_however_many_are_leaving():
+    life = crowd()
+    life.feed(states.Exited(life.vassal.serving.number, "was killed by SIGSEGV"))
+    assert life.state is State.WAITING
+
+
 def test_a_collision_is_reloaded_by_drain():
     life = reloading().feed(states.Failed(2, "collision", "127.0.0.1:80 overlaps :80"), states.Exited(2, "exited"))
     assert life.state is State.STOPPING
@@ -279,7 +315,19 @@ def test_a_collision_is_reloaded_by_drain():
 def test_a_collision_with_what_nobody_serves_shuts_it_down():
     life = Life().feed(states.Slot(), states.Failed(1, "collision", "why"))
     assert life.did(states.ShutListeners)
-    assert life.state is State.BACKOFF
+    life.feed(states.Exited(1, "exited"))
+    assert life.state is State.WAITING, "what was in its way is gone"
+    life.feed(states.Slot(), states.Failed(2, "collision", "why"))
+    assert life.state is State.BACKOFF, "but a vassal that says so again and again has to wait"
+
+
+def test_a_parked_vassal_that_collides_with_its_former_owner_is_looked_at_anew():
+    life = parked().feed(states.Touched(manifest(2)), states.Slot())
+    number = life.vassal.coming.number
+    life.feed(states.Failed(number, "collision", "the listeners are another user's"), states.Exited(number, "exited"))
+    life.feed(states.Slot())
+    assert life.did(states.Spawn)[0].purpose is states.Purpose.INSPECT
+    assert life.feed(states.Parking(number + 1), states.Exited(number + 1, "exited")).state is State.PARKED
 
 
 @pytest.mark.parametrize("by_command", [True, False])
