@@ -186,7 +186,7 @@ OPTIONS: tuple[Option, ...] = (
     ),
     *_none(
         REFUSED,
-        "hook-emperor-start hook-emperor-stop hook-emperor-reload hook-emperor-lost hook-as-emperor-setns "
+        "hook-emperor-start hook-as-emperor-setns "
         "hook-as-on-config-vassal hook-as-on-demand-vassal call-as-emperor call-as-emperor1 call-as-emperor2 "
         "call-as-emperor4 mount-as-emperor umount-as-emperor call-as-vassal call-as-vassal1 call-as-vassal3 "
         "mount-as-vassal umount-as-vassal",

@@ -265,6 +265,7 @@ class Master:
             self._jobs.terminate()
             logs.say("the emperor is gone: finishing what runs")
             self._retire(self._it.settings.reload_mercy, time.monotonic())
+            self._hooks.emperor("lost")
 
     def _obey(self, record: link.Record) -> None:
         now = time.monotonic()
@@ -278,6 +279,7 @@ class Master:
             self._post(link.Released(*self._jobs.parting()))
         elif isinstance(record, link.Retire):
             self._retire(record.mercy, now, final=record.final)
+            self._hooks.emperor("stop" if record.final else "reload")
         elif isinstance(record, link.ReloadWorkers):
             self._chaining.reload()
         elif isinstance(record, link.KeepWorkers):

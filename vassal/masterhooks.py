@@ -36,6 +36,7 @@ class MasterHooks:
         self._left = False
         self._files = [_File(self._beside, path, command, base) for path, command in settings.touch_exec]
         self._active = False
+        self._told = False
 
     # --- before anybody is served --------------------------------------------------------------------------------
 
@@ -89,6 +90,12 @@ class MasterHooks:
         if self._active:
             for file in self._files:
                 file.look()
+
+    def emperor(self, did: str) -> None:
+        """The emperor has told it to ``stop`` or to leave for a ``reload``, or is ``lost``: the first word counts."""
+        found = hooks.of(self._settings, f"emperor-{did}") if not self._told else []
+        self._told = True
+        Chain(self._beside, found, ATEXIT_SECONDS, lambda *_: None, fatal=False).go_on()
 
     def look(self, now: float) -> None:
         """Judge deadlines (`now`: monotonic seconds)."""

@@ -39,6 +39,8 @@ def test_hooks_through_the_life_of_a_vassal(emperor, app, tmp_path):
     )
     text += "hook-master-start = unix_signal:15 gracefully_kill_them_all\n"
     text += "".join(f"hook-{phase} = exec:echo {phase} $WHERE >> {log}\n" for phase in PHASES)
+    told = tmp_path / "told"
+    text += "".join(f"hook-emperor-{what} = exec:echo {what} >> {told}\n" for what in ("stop", "reload", "lost"))
     emperor.write("blog", text)
     emperor.wait_state("blog", "running")
     assert lines(log) == [
@@ -73,6 +75,17 @@ def test_hooks_through_the_life_of_a_vassal(emperor, app, tmp_path):
     emperor.delete("blog")
     emperor.wait_gone("blog")
     assert lines(log) == ["ran", "as-user-atexit here"]
+    assert lines(told) == ["reload", "stop"]
+
+
+def test_a_lost_emperor(emperor, app, tmp_path):
+    told = tmp_path / "told"
+    lines_of = "".join(f"hook-emperor-{what} = exec:echo {what} >> {told}\n" for what in ("stop", "reload", "lost"))
+    emperor.write("blog", vassal_text(free_port(), chdir=app) + lines_of)
+    emperor.wait_state("blog", "running")
+    emperor.kill(signal.SIGKILL)
+    wait_until(lambda: lines(told) == ["lost"], 10, "the hook")
+    emperor.wait(10)
 
 
 def test_workers_that_load_the_app_themselves(emperor, app, tmp_path):
