@@ -18,7 +18,7 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from vassal import channel, gauges, logs, pool, worker
+from vassal import channel, embedded, gauges, logs, pool, worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -167,7 +167,10 @@ class Children:
                 child.sock.close()
                 os.close(child.pidfd)
             self._title(number)
-            status = worker.run(self._owner.plan(slot, sock))
+            plan = self._owner.plan(slot, sock)
+            plan.id = number
+            status = worker.run(plan)
+            embedded.call("atexit")
             atexit._run_exitfuncs()  # noqa: SLF001 (os._exit skips them, and a worker is the process that apps meant)
         except BaseException:  # noqa: BLE001 (the child must never run on into its parent's loop)
             sys.excepthook(*sys.exc_info())

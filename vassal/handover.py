@@ -42,6 +42,8 @@ class Handover:
     """The file (``logto``) that standard output and error are."""
     files: tuple[tuple[str, ...], int] = ((), 0)
     """What was read, with its checksum: `vassal.unedited.Files`."""
+    given: tuple[tuple[str, str], ...] = ()
+    """The file's lines, for ``uwsgi.opt``."""
 
 
 def origins() -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import gc
 import threading
 from typing import TYPE_CHECKING
 
-from vassal import autoreload, logs
+from vassal import autoreload, embedded, logs
 from vassal.hooks import HookError
 from vassal.loader import LoadError, load_apps
 
@@ -35,6 +35,7 @@ def load(settings: Settings, hooks: MasterHooks, *, lazy: bool) -> Apps | None:
         hooks.run("master-start")
     except HookError as error:
         raise LoadError(str(error), error.detail, "hook") from None
+    embedded.share()
     if apps is not None:
         gc.collect()
         gc.freeze()  # the workers share what was loaded: a collection must not write to it

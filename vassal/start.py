@@ -16,7 +16,7 @@ import traceback
 from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
-from vassal import emperorhooks, handover, hooks, identity, interpreter, link, logs, net, ondemand, ports
+from vassal import embedded, emperorhooks, handover, hooks, identity, interpreter, link, logs, net, ondemand, ports
 from vassal.config import ConfigError, Inject, Settings, load_vassal
 from vassal.config.reader import default_reader
 from vassal.generation import Generation
@@ -50,6 +50,7 @@ class Start:
         self._base = os.path.dirname(contract.source) or "/"
         self._on_demand = False
         self._read_files = Files((), 0)
+        self._given: tuple[tuple[str, str], ...] = ()
 
     def run(self) -> int:
         """Start and serve; return the exit status."""
@@ -64,7 +65,7 @@ class Start:
                 return run_errands(self._end, contract, settings)
             if chosen.execute:
                 self._execute(settings, chosen, bound)
-            return finish(self._end, contract, settings, chosen, bound, self._read_files)
+            return finish(self._end, contract, settings, chosen, bound, self._read_files, self._given)
         except StartError as error:
             return fail(self._end, error)
         except interpreter.InterpreterError as error:
@@ -230,6 +231,7 @@ class Start:
             place = f"{note.file}:{note.line}" if note.line else note.file
             logs.say(f"{place}: {note.level}: {note.message}")
         self._files = loaded.files
+        self._given = tuple((entry.option, entry.value) for entry in loaded.entries)
         if loaded.settings.lazy_apps or loaded.settings.cheap or loaded.settings.reload_strategy == "chain":
             self._read_files = Files.of(loaded.files, self._reader(verdict))
         # A touched include file reloads the vassals that read it: each watches its own, with its own rights.
@@ -274,6 +276,7 @@ class Start:
                 tag=sys.implementation.cache_tag or "",
                 log=logs.file(),
                 files=(self._read_files.paths, self._read_files.sum),
+                given=self._given,
             ),
         )
 
@@ -386,6 +389,7 @@ def finish(  # noqa: PLR0913, PLR0917 (what an exec hands over)
     chosen: interpreter.Interpreter,
     bound: ports.Ports,
     files: Files,
+    given: Sequence[tuple[str, str]] = (),
 ) -> int:
     """Turn this process into the app's interpreter and run its master; return the exit status."""
     base = os.path.dirname(contract.source) or "/"
@@ -399,6 +403,7 @@ def finish(  # noqa: PLR0913, PLR0917 (what an exec hands over)
     wanted = [value for name, value in settings.env if name == "PYTHONPATH"]  # -I has made the interpreter ignore it
     entries = [entry for value in wanted for entry in reversed(value.split(":")) if entry]
     interpreter.add_paths((*entries, *settings.pythonpath), directory)
+    embedded.install(settings, given)
     try:
         from vassal.master import Master  # noqa: PLC0415 (needs httptools, which only now can be found)
     except ImportError as error:
@@ -462,7 +467,7 @@ def resume(descriptor: int) -> int:
     bound = ports.Ports(given.settings, directory, [])
     for port, (inode, fd), fresh in zip(bound.ports, given.sockets, given.fresh, strict=True):
         port.inode, port.sock, port.fresh = inode, _socket(fd), fresh
-    return finish(end, contract, given.settings, given.chosen, bound, Files(*given.files))
+    return finish(end, contract, given.settings, given.chosen, bound, Files(*given.files), given.given)
 
 
 def _socket(descriptor: int) -> socket.socket:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from vassal import autoreload, channel, logs, scoreboard
+from vassal import autoreload, channel, embedded, logs, scoreboard
 from vassal.body import EMPTY, IN_MEMORY
 from vassal.channel import Accept, ChannelError, Failed, Leaving, Loaded, ReloadWanted, Retire
 from vassal.harakiri import Harakiri, prepare
@@ -60,7 +60,7 @@ class WorkerPlan:
     """What a worker needs to know; made by the master before it forks.
 
     Attributes:
-        number: from 1.
+        number: of its slot on the scoreboard, from 1.
         name: the vassal's.
         generation: its number.
         settings: the vassal's file.
@@ -69,6 +69,7 @@ class WorkerPlan:
         scoreboard: shared with the master.
         apps: loaded by the master already, or None: load them here.
         probe: a connection of the master's, on which it asks before anybody else may (``ready-check``).
+        id: the worker's own number, from 1 to ``processes``; its successor has the same.
     """
 
     number: int
@@ -80,6 +81,7 @@ class WorkerPlan:
     scoreboard: Scoreboard
     apps: Apps | None
     probe: socket.socket | None = None
+    id: int = 0
 
 
 def run(plan: WorkerPlan) -> int:
@@ -114,8 +116,10 @@ class _Worker:
         own = plan.scoreboard.row(plan.number, None)
         own.counts[scoreboard.PID] = os.getpid()
         own.times[scoreboard.STARTED] = monotonic()
+        embedded.become_worker(plan.id, plan.channel, plan.scoreboard)
         apps = plan.apps if plan.apps is not None else load_apps(self.settings)
         own.times[scoreboard.LOADING] = apps.took
+        embedded.call("post_fork_hook")
         load_imports(self.settings)
         autoreload.begin(self.settings, lambda reason: channel.send(plan.channel, ReloadWanted(reason)))
         self._build(apps)

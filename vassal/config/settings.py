@@ -54,6 +54,7 @@ class Settings:
     need_app: bool = False
     wsgi_disable_file_wrapper: bool = False
     import_: Texts = ()
+    uwsgi_module: bool = True
     pyargv: str | None = None
     optimize: int = 0
     py_auto_reload: int = 0

@@ -49,6 +49,7 @@ OPTIONS: tuple[Option, ...] = (
         "python-import",
         field="import_",
     ),
+    option("uwsgi-module", FLAG, "let the app import uwsgi; false: as if it ran under no uWSGI", own=True),
     option("pyargv", TEXT, "sys.argv of the app, after its first item, uwsgi"),
     option("optimize", number(0, 2), "Python's optimisation level; with one the vassal gets an interpreter of its own"),
     option(
