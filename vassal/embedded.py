@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 VERSION = (2, 0, 30, 0, b"")
 """The uWSGI that it stands in for: libraries compare it."""
+ALWAYS = ("master", "enable-threads")
+"""Options that libraries insist on (tracers, error reporters), and that are always on here."""
 LOCKS = 256
 """Locks that `lock` may name."""
 DECORATORS = "uwsgidecorators"
@@ -179,6 +181,8 @@ def options(given: Iterable[tuple[str, str]]) -> dict[str, Any]:
             found[name].append(value)
         else:
             found[name] = [found[name], value]
+    for name in ALWAYS:
+        found.setdefault(name, True)
     return found
 
 

@@ -43,7 +43,7 @@ def worker(uwsgi):
 
 def test_what_an_app_can_ask(uwsgi):
     assert (uwsgi.numproc, uwsgi.cores, uwsgi.worker_id(), uwsgi.masterpid()) == (3, 2, 0, os.getpid())
-    assert uwsgi.opt == {"processes": b"3", "master": True, "env": [b"A=1", b"B=2"]}
+    assert uwsgi.opt == {"processes": b"3", "master": True, "env": [b"A=1", b"B=2"], "enable-threads": True}
     assert uwsgi.version == b"2.0.30"
     assert uwsgi.version_info >= (2, 0, 30)
     assert uwsgi.mule_id() == 0
