@@ -197,8 +197,8 @@ class _Finder:
 
 
 def install(settings: Settings, given: Iterable[tuple[str, str]]) -> None:
-    """Let the app of this master find the module; ``uwsgi-module = false`` does not."""
-    if settings.uwsgi_module:
+    """Let the app of this master find the module; ``uwsgi-module = false`` does not, nor does an app of that name."""
+    if settings.uwsgi_module and (settings.module or "").replace(":", ".").partition(".")[0] != "uwsgi":
         sys.modules["uwsgi"] = Uwsgi(settings, given)
         sys.meta_path.append(_Finder)
 

@@ -147,9 +147,12 @@ def test_decorators(uwsgi, worker):
         decorators.timer  # noqa: B018 (to be refused)
 
 
-def test_a_vassal_that_wants_none_has_none(monkeypatch):
+@pytest.mark.parametrize(
+    "settings", [Settings(uwsgi_module=False), Settings(module="uwsgi:app"), Settings(module="uwsgi.wsgi")]
+)
+def test_a_vassal_that_wants_none_has_none(monkeypatch, settings):
     monkeypatch.delitem(sys.modules, "uwsgi", raising=False)
-    embedded.install(Settings(uwsgi_module=False), ())
+    embedded.install(settings, ())
     assert "uwsgi" not in sys.modules
     embedded.share()
     embedded.call("atexit")
