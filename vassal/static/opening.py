@@ -25,14 +25,15 @@ SHORTAGE = frozenset({"EMFILE", "ENFILE", "ENOMEM", "EIO"})
 
 
 class Place:
-    """What a path led to: an O_PATH descriptor that the holder closes, its real path and its fstat."""
+    """What a path led to: an O_PATH descriptor that the holder closes, and its fstat."""
 
     __slots__ = ("facts", "fd", "real")
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, *, resolve: bool) -> None:
         self.fd = fd
         self.facts = os.fstat(fd)
-        self.real = os.readlink(b"/proc/self/fd/%d" % fd)
+        self.real = os.readlink(b"/proc/self/fd/%d" % fd) if resolve else b""
+        """Its real path, if that was asked for."""
 
     @property
     def regular(self) -> bool:
@@ -59,8 +60,8 @@ class Place:
             self.fd = -1
 
 
-def look(path: bytes) -> Place | None:
-    """Return what is at `path`; None: nothing that we may see.
+def look(path: bytes, *, resolve: bool = True) -> Place | None:
+    """Return what is at `path`; None: nothing that we may see. `resolve`: its real path is wanted, too.
 
     Raises:
         OSError: the machine is short of something; the file may well be there.
@@ -76,7 +77,7 @@ def look(path: bytes) -> Place | None:
             raise
         return None
     try:
-        return Place(fd)
+        return Place(fd, resolve=resolve)
     except OSError as error:
         os.close(fd)
         if is_shortage(error):

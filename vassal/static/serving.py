@@ -87,7 +87,14 @@ class Static:
             key = path, environ.get("HTTP_ACCEPT_ENCODING", ""), docroot, uri if self._by_uri else ""
         entry = self.kept.get(key)
         fd = -1
-        if entry is None or me.now >= entry.until or not entry.unchanged():
+        fresh = False
+        if entry is not None and me.now < entry.until:
+            if entry.body is None and not self.rules.header and request.plain:
+                fd = self._open_again(entry)
+                fresh = fd >= 0
+            else:
+                fresh = entry.unchanged()
+        if entry is None or not fresh:
             try:
                 found = self._find(key, path, docroot, environ, me.now)
             except OSError as error:
@@ -276,7 +283,9 @@ class Static:
             if not request.head_only:
                 if entry.body is None and fd < 0 and any(type(piece) is tuple for piece in pieces):
                     fd = self._open_again(entry)
-                _put(out, pieces, entry.body, fd)
+                    if fd < 0:
+                        raise FileNotFoundError
+                fd = _put(out, pieces, entry.body, fd)
         except OSError:
             out.close()
             conn.answer(_SHORT, me)
@@ -287,20 +296,18 @@ class Static:
         conn.send_later(me, out, keep=not response.close, linger=request.keep_alive)
 
     def _open_again(self, entry: Entry) -> int:
-        """Return a descriptor of the file that `entry` tells of.
-
-        Raises:
-            OSError: it is gone or has changed within this very moment.
-        """
-        place = look(entry.path)
-        if place is None:
-            raise FileNotFoundError
+        """Return a descriptor of the file that `entry` tells of; -1: it is another one now, or cannot be opened."""
         try:
-            if identity(place.facts) != entry.identity:
-                raise FileNotFoundError
-            return place.open()
-        finally:
-            place.close()
+            place = look(entry.path, resolve=False)
+            if place is None:
+                return -1
+            try:
+                # The same inode was judged a moment ago, so where it lies need not be asked again.
+                return place.open() if identity(place.facts) == entry.identity else -1
+            finally:
+                place.close()
+        except OSError:
+            return -1
 
     def _hand_over(self, response: Response, entry: Entry) -> None:
         """Ask the web server to send the file (file-serve-mode): it knows the conditions, we only name the file."""
@@ -357,12 +364,15 @@ class Static:
         return pieces
 
 
-def _put(out: Out, pieces: list[bytes | tuple[int, int]], body: bytes | None, fd: int) -> None:
-    """Append `pieces` to `out`; each part of the file gets a descriptor of its own.
+def _put(out: Out, pieces: list[bytes | tuple[int, int]], body: bytes | None, fd: int) -> int:
+    """Append `pieces` to `out`; each part of the file gets a descriptor of its own. Return `fd`, -1 if it was used up.
 
     Raises:
         OSError: no descriptors are left.
     """
+    if body is None and len(pieces) == 1 and isinstance(pieces[0], tuple):
+        out.put_file(FileSpan(fd, *pieces[0]))
+        return -1
     for piece in pieces:
         if isinstance(piece, bytes):
             out.put_whole(memoryview(piece))
@@ -370,3 +380,4 @@ def _put(out: Out, pieces: list[bytes | tuple[int, int]], body: bytes | None, fd
             out.put_whole(memoryview(body)[piece[0] : piece[0] + piece[1]])
         else:
             out.put_file(FileSpan(os.dup(fd), *piece))
+    return fd
