@@ -13,7 +13,7 @@ BENCH_ARGS ?=
 FUZZ_SECONDS ?= 60
 SOAK_ARGS ?= --minutes 5
 
-.PHONY: help demo test test-deb check deb format bench-fleet bench-reload bench-sleep bench-serve fuzz soak clean
+.PHONY: help demo test test-deb check deb format bench-fleet bench-reload bench-sleep bench-serve bench-cron fuzz soak clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -50,6 +50,9 @@ bench-sleep: $(VENV)/.installed-dev ## Measure a thousand and ten thousand parke
 
 bench-serve: $(VENV)/.installed-dev ## Measure the app server beside granian, bjoern, uWSGI, gunicorn and waitress
 	$(VENV)/bin/python bench/serve.py $(BENCH_ARGS)
+
+bench-cron: $(VENV)/.installed-dev ## Measure what a thousand cron entries cost a master
+	$(VENV)/bin/python bench/cron.py $(BENCH_ARGS)
 
 fuzz: $(VENV)/.installed-dev ## Feed both protocols with hostile bytes (FUZZ_SECONDS=60)
 	$(VENV)/bin/python tests/fuzz.py $(FUZZ_SECONDS)

@@ -117,7 +117,7 @@ class Commands:
             "rss": rss,
             "uid": run.facts.uid if run is not None and run.facts is not None else None,
             "cron": _jobs(fleet.cron.get(name)),
-            "daemons": [],
+            "daemons": _daemons(fleet.daemons.get(name)),
         }
 
     async def reload(self, names: Sequence[str] | None, *, wait: bool, strategy: str | None) -> list[Outcome]:
@@ -184,6 +184,17 @@ class Commands:
         """Return the file that holds the output of vassal `name`, None where it is the emperor's own."""
         self._named([name])
         return self._fleet.log_path(name)
+
+
+def _daemons(said: link.DaemonReport | None) -> list[dict[str, Any]]:
+    """Return one object a daemon; `pid` None where it does not run."""
+    if said is None:
+        return []
+    rows = zip(said.commands, said.pids, said.states, said.restarts, strict=False)
+    return [
+        {"command": printable(command), "pid": pid or None, "state": printable(state[:40]), "restarts": restarts}
+        for command, pid, state, restarts in rows
+    ]
 
 
 def _jobs(said: link.CronReport | None) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from emperor import notify
+from emperor import notify, states
 from vassal import link
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from emperor.listeners import Kept
     from emperor.manifest import Manifest
     from emperor.settings import EmperorSettings
-    from emperor.states import Purpose
 
 _NOT_INHERITED = (*notify.VARIABLES, "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "EMPEROR_CONTROL", "EMPEROR_ARGS")
 
@@ -55,7 +54,7 @@ class Contracts:
         manifest: Manifest,
         kept: Sequence[Kept],
         *,
-        purpose: Purpose,
+        purpose: states.Purpose,
         on_demand: str,
         own_log: bool,
         hooking: Hooking = _NONE,
@@ -101,6 +100,18 @@ class Contracts:
             environment=self._environment,
             hooks=hooking.lines,
             hook_environment=hooking.environment,
+        )
+
+    def limits(self) -> states.Limits:
+        """Return what the emperor's settings say to every vassal's life."""
+        settings = self._settings
+        return states.Limits(
+            throttle_ms=settings.throttle_ms,
+            max_throttle_ms=settings.max_throttle_ms,
+            required_heartbeat=settings.required_heartbeat,
+            curse_tolerance=settings.curse_tolerance,
+            on_demand="bound" if settings.on_demand_directory else "asked" if self.on_demand else "",
+            root=os.geteuid() == 0,
         )
 
     def log_path(self, name: str) -> str | None:

@@ -6,6 +6,7 @@ that feeds an event while another is being handled; so events queue up and are t
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import random
@@ -22,6 +23,7 @@ from emperor.hooks import Hooks
 from emperor.listeners import Store
 from emperor.logroom import Seldom
 from emperor.names import printable
+from emperor.spared import Spared
 from emperor.spawner import Spawner
 from emperor.turn import KILL_PATIENCE
 from emperor.waiters import Waiters
@@ -84,6 +86,9 @@ class Fleet:
         self.failed_at: dict[str, float] = {}
         self.cron: dict[str, link.CronReport] = {}
         """What each vassal said last of its cron jobs."""
+        self.daemons: dict[str, link.DaemonReport] = {}
+        """The same of its daemons."""
+        self.spared = Spared(self._spawner.spare, self._spawner.unspare, self.say)
 
     def say(self, text: str) -> None:
         """Log one line: what a vassal said must not forge another."""
@@ -146,7 +151,7 @@ class Fleet:
             self._settle(name, old, *lifecycle.step(old, event, now, random.random()))  # noqa: S311 (jitter)
         elif isinstance(event, states.Touched):
             self.say(f"vassal {name}: appeared ({event.manifest.path})")
-            self._settle(name, None, *lifecycle.born(name, event.manifest, self._limits(), now))
+            self._settle(name, None, *lifecycle.born(name, event.manifest, self._contracts.limits(), now))
 
     def _settle(
         self, name: str, old: states.Vassal | None, new: states.Vassal | None, actions: list[states.Action]
@@ -172,6 +177,7 @@ class Fleet:
             self._doors.watch(name)
         elif new.state is states.State.STOPPED:
             self._doors.remove(name)
+            self.spared.forget(name)
 
     def _called(self, name: str) -> None:
         self.feed(name, states.Called())
@@ -199,8 +205,9 @@ class Fleet:
         self._doors.remove(name)
         self.store.shut(name)
         self._pace.cancel(name)
-        for table in (self.since, self.failed_at, self.cron, self._hearing.wished, self._left):
+        for table in (self.since, self.failed_at, self.cron, self.daemons, self._hearing.wished, self._left):
             table.pop(name, None)
+        self.spared.forget(name)
         self.waiters.resolve(name, None, ok=False, text="its file is gone")
         heir = self._reborn.pop(name, None)
         if heir is not None and self._gone is None:
@@ -221,6 +228,8 @@ class Fleet:
                 self._spawn(name, number, manifest, purpose)
             case states.Send(number, record):
                 if (run := self.runs.get(name, {}).get(number)) is not None:
+                    if isinstance(record, link.Activate) and run.facts is not None:
+                        record = dataclasses.replace(record, kept=self.spared.of(name, run.facts.uid))
                     run.send(record)
             case states.Kill(number):
                 if (run := self.runs.get(name, {}).get(number)) is not None:
@@ -244,17 +253,6 @@ class Fleet:
             if kept.inode and not self._doors.ours(name, kept.key):
                 self._left.setdefault(name, {})[kept.key] = kept
 
-    def _limits(self) -> states.Limits:
-        settings = self.settings
-        return states.Limits(
-            throttle_ms=settings.throttle_ms,
-            max_throttle_ms=settings.max_throttle_ms,
-            required_heartbeat=settings.required_heartbeat,
-            curse_tolerance=settings.curse_tolerance,
-            on_demand="bound" if settings.on_demand_directory else "asked" if self._contracts.on_demand else "",
-            root=os.geteuid() == 0,
-        )
-
     def _grant(self) -> bool:
         """Queue a slot for each vassal whose turn it is; True where there was one."""
         now = self.loop.time()
@@ -273,10 +271,12 @@ class Fleet:
     # --- processes -----------------------------------------------------------------------------------------------
 
     def _spawn(self, name: str, number: int, manifest: Manifest, purpose: states.Purpose) -> None:
+        uid = -1
         if purpose is states.Purpose.UNLINK:
             kept = list(self._left.pop(name, {}).values())
-            kept = [entry for entry in kept if entry.uid == kept[0].uid]
-            if not kept:
+            uid = self.spared.uids.get(name, kept[0].uid if kept else -1)
+            kept = [entry for entry in kept if entry.uid == uid]
+            if not kept and not self.spared.of(name):
                 self._queue.append((name, states.Exited(number, "had nothing to do")))
                 return
         elif purpose is states.Purpose.JOBS:
@@ -302,6 +302,9 @@ class Fleet:
             own_log=complaint is None and self.log_path(name) is not None,
             hooking=self.hooks.at_start(name, number, manifest, purpose),
         )
+        if purpose is states.Purpose.UNLINK:
+            mercy = self.vassals[name].limits.mercy
+            contract = dataclasses.replace(contract, kept=self.spared.of(name), offers_uid=uid, mercy=mercy)
         descriptors = [] if purpose is states.Purpose.UNLINK else [entry.sock.fileno() for entry in kept]
         run.send(contract, [*descriptors, log])  # a fresh link is empty: no waiting
         os.close(log)

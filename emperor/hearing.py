@@ -65,12 +65,24 @@ class Hearing:
                 feed(name, states.Chained(number, reason, record.detail, record.edited))
             case link.CronReport():
                 self._fleet.cron[name] = record
+            case link.DaemonReport():
+                self._daemons(run, record)
             case link.Heartbeat():
                 feed(name, states.Heartbeat(number))
             case link.ReloadWanted():
                 self._wish(run, record.reason)
             case _:
                 pass
+
+    def _daemons(self, run: Run, record: link.DaemonReport) -> None:
+        """Its daemons: those of the generation that serves are shown, and the smart ones of any are looked at."""
+        vassal = self._fleet.vassals.get(run.name)
+        serving = vassal.serving if vassal is not None else None
+        if serving is None or serving.number == run.number:
+            self._fleet.daemons[run.name] = record
+        if run.facts is not None and not run.doomed:
+            masters = {other.pid for other in self._fleet.runs.get(run.name, {}).values() if other.pid}
+            self._fleet.spared.claimed(run.name, record.kept, masters, run.facts.uid)
 
     def _wish(self, run: Run, reason: str) -> None:
         """A generation wants to be succeeded: not more often than `WISH_PACE`, or its vassal would do nothing else."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from vassal import sessions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
 WORKER_GRACE = 5.0
 """Seconds that the workers of a master that was killed have to answer what they accepted."""
@@ -49,6 +49,8 @@ class Orphans:
         self._task: asyncio.Task[None] | None = None
         self.ours: set[int] = set()
         """Children of the emperor that are nobody's orphans: its fork server."""
+        self.spared: set[tuple[int, int]] = set()
+        """Smart daemons (pid and start time), which outlive their masters."""
 
     def adopt(self, spawn: int, pid: int) -> None:
         """Look after the master `pid` from now on."""
@@ -56,6 +58,10 @@ class Orphans:
             self._loop.add_signal_handler(signal.SIGCHLD, self._look)
         self._orphans[pid] = Orphan(spawn, pid)
         self._loop.call_soon(self._look)
+
+    def end(self, pairs: Collection[tuple[int, int]]) -> None:
+        """Kill these smart daemons, with their sessions, where they are the emperor's children by now."""
+        self._loop.run_in_executor(None, _kill_daemons, frozenset(pairs))
 
     def sweep(self, spawn: int) -> None:
         """When this one is dead, give its workers no more time."""
@@ -91,7 +97,8 @@ class Orphans:
                 spared = {o.pid for o in dying if not o.swept and now - (o.dead_at or now) < WORKER_GRACE}
                 known = {*self._orphans, *self.ours}
                 ticks = int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
-                left = await asyncio.to_thread(_end_sessions, [orphan.pid for orphan in dying], spared, known, ticks)
+                pids = [orphan.pid for orphan in dying]
+                left = await asyncio.to_thread(_end_sessions, pids, spared, known, frozenset(self.spared), ticks)
                 for orphan in dying:
                     self._judge(orphan, *left[orphan.pid])
                 await asyncio.sleep(pause)
@@ -109,17 +116,28 @@ class Orphans:
             del self._orphans[orphan.pid]
 
 
-def _end_sessions(dead: list[int], spared: set[int], known: set[int], ticks: int) -> dict[int, tuple[int, int]]:
+def _kill_daemons(pairs: frozenset[tuple[int, int]]) -> None:
+    """Kill them and their sessions. Runs in a thread, as `_end_sessions` does."""
+    everyone = sessions.everyone()
+    apart = {p.session for p in everyone if (p.pid, p.start) in pairs and p.parent == os.getpid()} - {os.getsid(0)}
+    sessions.kill([process for process in everyone if process.session in apart])
+
+
+def _end_sessions(
+    dead: list[int], spared: set[int], known: set[int], daemons: frozenset[tuple[int, int]], ticks: int
+) -> dict[int, tuple[int, int]]:
     """Kill what dead masters have left, but for the workers of those `spared`; return the counts of (workers, others).
+
+    `daemons` are the smart ones, which are left alone.
 
     Runs in a thread: it looks at every process of the machine. What is younger than `known` (`ticks` after boot) has
     to wait for the next look: it may be the next fork server.
     """
-    caught = sessions.chase(known, spared)
+    caught = sessions.chase(known, spared, sessions.apart(daemons, known))
     processes = [process for process in sessions.everyone() if process.start < ticks]
     counts = {}
     for pid in dead:
-        workers, others = sessions.left_over(processes, pid, os.getpid(), known)
+        workers, others = sessions.left_over(processes, pid, os.getpid(), known, daemons)
         sessions.kill(others)
         if pid not in spared:
             sessions.kill(workers)

@@ -21,13 +21,15 @@ from vassal import link
 if TYPE_CHECKING:
     import asyncio
     import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
 FIRST_WAIT = 0.05
 """Seconds before a fork server that died young is replaced; doubled each time."""
 LONGEST_WAIT = 5.0
 YOUNG = 5.0
 """Seconds of life after which a death counts as the first again."""
+SPARED = 1000
+"""Smart daemons in one packet."""
 CLIENT_FD = 3
 """The descriptor on which the fork server finds its socket."""
 
@@ -67,6 +69,7 @@ class Spawner:
         self._masters: dict[int, int] = {}
         """Spawn -> pid of the children of the fork server that runs now."""
         self._orphans = Orphans(loop, parent.exited)
+        self._spared: set[tuple[int, int]] = self._orphans.spared
         self._closing = False
 
     # --- the fork server -----------------------------------------------------------------------------------------
@@ -102,6 +105,7 @@ class Spawner:
         self._end = link.End(ours, link.AT_SPAWNER)
         self._loop.add_reader(self._pidfd, self._died)
         self._loop.add_reader(ours.fileno(), self._read)
+        self._tell_spared(link.Spare, self._spared)
         for spawn in self._later:
             self._ask(spawn)
         self._later.clear()
@@ -184,6 +188,28 @@ class Spawner:
                 self._end.post(link.Sweep(spawn))
             except (link.LinkError, link.LinkClosed):
                 return  # its workers have the usual grace then
+            if self._end.pending:
+                self._loop.add_writer(self._end.fileno(), self._write)
+
+    def spare(self, pairs: Collection[tuple[int, int]]) -> None:
+        """Sweep none of these smart daemons (pid and start time), whoever dies."""
+        self._spared.update(pairs)
+        self._tell_spared(link.Spare, pairs)
+
+    def unspare(self, pairs: Collection[tuple[int, int]]) -> None:
+        """Their vassal has ended for good: kill what is left of them."""
+        self._spared.difference_update(pairs)
+        self._orphans.end(pairs)
+        self._tell_spared(link.Unspare, pairs)
+
+    def _tell_spared(self, record: type[link.Spare | link.Unspare], pairs: Collection[tuple[int, int]]) -> None:
+        listed = sorted(pairs)
+        for first in range(0, len(listed), SPARED):
+            part = listed[first : first + SPARED]
+            if self._end is None:
+                return  # the next fork server is told of all
+            with contextlib.suppress(link.LinkError, link.LinkClosed):
+                self._end.post(record(tuple(pid for pid, _ in part), tuple(start for _, start in part)))
             if self._end.pending:
                 self._loop.add_writer(self._end.fileno(), self._write)
 

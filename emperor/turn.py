@@ -55,7 +55,7 @@ EARLY = 0.5
 JOBS_RETRY = 60.0
 """Seconds after which cron jobs that could not be run are tried again: the next minute."""
 TIDY_PATIENCE = 5
-"""Seconds in which a vassal's socket files have to be removed."""
+"""Seconds in which a vassal's socket files have to be removed, beyond the mercy of its smart daemons."""
 LONGEST = 24 * 3600
 """Seconds; what a vassal may claim as its mercy or start timeout, so that no claim makes it immortal."""
 MOST_LEAVING = 8
@@ -429,9 +429,10 @@ class Turn:
         """Let a child remove the paths of the sockets: no generation is left that could."""
         number = self.vassal.next_number
         self.change(tidy=True, next_number=number + 1)
+        patience = TIDY_PATIENCE + self.bounded(self.vassal.limits.mercy)  # it may have daemons to end
         self.act(Spawn(number, self.vassal.manifest, Purpose.UNLINK))
-        self.leave(number, Leaving(Phase.RETIRING, TIDY_PATIENCE, final=True, clear=False))
-        self.arm(Alarm.MERCY, number, self.now + TIDY_PATIENCE)
+        self.leave(number, Leaving(Phase.RETIRING, patience, final=True, clear=False))
+        self.arm(Alarm.MERCY, number, self.now + patience)
 
 
 def clamp(seconds: int) -> int:

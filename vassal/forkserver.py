@@ -21,7 +21,7 @@ import time
 from dataclasses import dataclass
 from typing import NoReturn
 
-from vassal import link, logs, master, rehearsal, sessions, start, titles
+from vassal import link, logs, master, rehearsal, sessions, spare, start, titles
 from vassal.children import SIGNALS
 
 WORKER_GRACE = 5.0
@@ -53,6 +53,8 @@ class ForkServer:
         self._end = link.End(sock, link.AT_FORK_SERVER)
         self._nofile = nofile
         self._children: dict[int, Child] = {}
+        self._spared: set[tuple[int, int]] = set()
+        """Smart daemons (pid, start time): the emperor has looked whose they are."""
         self._orphaned = False
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
@@ -77,6 +79,7 @@ class ForkServer:
                     self._orphaned = True
                     self._end_starting()
             self._reap()
+        spare.end(self._spared)
 
     def _timeout(self) -> float | None:
         """Milliseconds until the next look at a dying session: the longer it takes, the rarer the looks."""
@@ -104,6 +107,12 @@ class ForkServer:
                     for child in self._children.values():
                         if child.spawn == record.spawn:
                             child.grace = 0.0
+                elif isinstance(record, link.Spare):
+                    self._spared.update(zip(record.pids, record.starts, strict=False))
+                elif isinstance(record, link.Unspare):
+                    gone = set(zip(record.pids, record.starts, strict=False)) & self._spared
+                    self._spared -= gone
+                    spare.kill(gone)
         except (link.LinkClosed, link.LinkError):
             return False
         return True
@@ -178,7 +187,8 @@ class ForkServer:
         dying = [child for child in self._children.values() if child.dead_at is not None]
         if dying:
             in_grace = {child.pid for child in dying if now - (child.dead_at or now) < child.grace}
-            caught = sessions.chase(self._children, in_grace)
+            self._spared = spare.living(self._spared)
+            caught = sessions.chase(self._children, in_grace, sessions.apart(self._spared, self._children))
             processes = sessions.everyone()  # one look for all of them
             for child in dying:
                 self._finish(child, processes, now, caught=caught)
@@ -200,7 +210,7 @@ class ForkServer:
 
     def _finish(self, child: Child, processes: list[sessions.Process], now: float, *, caught: bool) -> None:
         """End what is left of a dead child's session, and reap it when nothing is left."""
-        workers, others = sessions.left_over(processes, child.pid, os.getpid(), self._children)
+        workers, others = sessions.left_over(processes, child.pid, os.getpid(), self._children, self._spared)
         sessions.kill(others)
         if child.dead_at is None or now - child.dead_at >= child.grace:
             sessions.kill(workers)

@@ -92,6 +92,10 @@ class Jobs:
         self._tell = tell
         self._entries = [_Entry(job) for job in parsed(settings)]
         self._offset = zone.offset() if self._entries else None
+        self._first: int | None = None
+        """The first minute in which an entry is due: a thousand of them are not looked at each turn."""
+        self._waits = False
+        """Whether any entry waits for its own end."""
         self._runs: dict[int, _Run] = {}
         self._elsewhere: list[tuple[str, sessions.Process]] = []
         """Unique jobs that an earlier generation still runs: command and process."""
@@ -119,6 +123,7 @@ class Jobs:
         self._elsewhere = [found for text in running if (found := _elsewhere(text)) is not None]
         for entry in self._entries:
             entry.due = self._next(entry, self.minute)
+        self._sum_up()
         self._news = True
 
     def release(self) -> None:
@@ -126,6 +131,7 @@ class Jobs:
         self.active = False
         for entry in self._entries:
             entry.due, entry.waits = None, False
+        self._sum_up()
 
     def parting(self) -> tuple[int, tuple[str, ...]]:
         """Return the last minute served, and the unique jobs that still run: what a successor is told."""
@@ -141,12 +147,8 @@ class Jobs:
         """Start what is due, kill what runs too long. `now`: monotonic seconds."""
         if self.active and self._entries:
             minute = int(time.time()) // 60
-            for entry in self._entries:
-                if entry.due is not None and entry.due <= minute:
-                    self._be_due(entry, minute, now)
-                elif entry.waits and not self._runs_already(entry):
-                    entry.waits = False
-                    self._start(entry, now)
+            if self._waits or (self._first is not None and self._first <= minute):
+                self._serve(minute, now)
             self.minute = max(self.minute, minute)
         for run in list(self._runs.values()):
             if run.kill_at is not None and now >= run.kill_at:
@@ -167,12 +169,11 @@ class Jobs:
         """Return when `look` is needed next without any event (monotonic seconds)."""
         now = time.monotonic()
         moments = [run.kill_at for run in self._runs.values() if run.kill_at is not None]
-        dues = [entry.due for entry in self._entries if entry.due is not None] if self.active else []
-        if dues:
-            moments.append(now + min(max(min(dues) * 60 - time.time(), SHORTEST), LONGEST))
+        if self.active and self._first is not None:
+            moments.append(now + min(max(self._first * 60 - time.time(), SHORTEST), LONGEST))
         if self._news:
             moments.append(self._tell_at)
-        if any(entry.waits for entry in self._entries) and self._elsewhere:
+        if self._waits and self._elsewhere:
             moments.append(now + 1.0)  # another generation's job: its end is no event here
         return min(moments, default=None)
 
@@ -229,6 +230,19 @@ class Jobs:
 
     def __bool__(self) -> bool:
         return bool(self._entries)
+
+    def _serve(self, minute: int, now: float) -> None:
+        for entry in self._entries:
+            if entry.due is not None and entry.due <= minute:
+                self._be_due(entry, minute, now)
+            elif entry.waits and not self._runs_already(entry):
+                entry.waits = False
+                self._start(entry, now)
+        self._sum_up()
+
+    def _sum_up(self) -> None:
+        self._first = min((entry.due for entry in self._entries if entry.due is not None), default=None)
+        self._waits = any(entry.waits for entry in self._entries)
 
     # --- one job -------------------------------------------------------------------------------------------------
 

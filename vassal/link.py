@@ -25,6 +25,7 @@ from vassal.records import (
     Chained,
     Contract,
     CronReport,
+    DaemonReport,
     Exited,
     Facts,
     Failed,
@@ -43,10 +44,12 @@ from vassal.records import (
     ReopenLogs,
     Report,
     Retire,
+    Spare,
     Spawn,
     Spawned,
     Stats,
     Sweep,
+    Unspare,
     Unspawned,
 )
 
@@ -71,6 +74,7 @@ __all__ = [
     "Chained",
     "Contract",
     "CronReport",
+    "DaemonReport",
     "End",
     "Exited",
     "Facts",
@@ -93,10 +97,12 @@ __all__ = [
     "Report",
     "Retire",
     "Schema",
+    "Spare",
     "Spawn",
     "Spawned",
     "Stats",
     "Sweep",
+    "Unspare",
     "Unspawned",
     "decode",
     "encode",
@@ -200,7 +206,7 @@ AT_VASSAL = _schema(FROM_EMPEROR)
 """What a vassal's end may receive."""
 AT_SPAWNER = _schema((Spawned, Unspawned, Exited))
 """What the emperor's end of the fork server's socket may receive."""
-AT_FORK_SERVER = _schema((Spawn, Sweep))
+AT_FORK_SERVER = _schema((Spawn, Sweep, Spare, Unspare))
 """What the fork server may receive."""
 _WITH_FDS = (Listening, Contract, Spawn, Spawned)
 

@@ -29,6 +29,11 @@ def introduce(name: str) -> None:
     _offset[0] = time.localtime().tm_gmtoff
 
 
+def speaker() -> str:
+    """Return the name that stands in front of every line."""
+    return _who[0]
+
+
 def say(text: str) -> None:
     """Write one line to standard error: local time, who speaks, `text`. Never raises."""
     stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(time.time() + _offset[0]))

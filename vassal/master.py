@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from vassal import harakiri, link, loading, logs, net, pool, sessions, titles, touch, worker
 from vassal.chaining import Chaining
 from vassal.children import SIGNALS, Children, describe
+from vassal.companions import Companions
 from vassal.gate import Gate
-from vassal.jobs import Jobs
 from vassal.loader import LoadError
 from vassal.marks import Marks
 from vassal.masterhooks import MasterHooks
@@ -62,8 +62,9 @@ class Master:
         self._selector = selectors.DefaultSelector()
         self._children = Children(self, self._pool, self._board, self._selector, self._introduce)
         self._slumber = Slumber(settings, self._pool, generation.ports, self._selector, self._children.act)
-        self._jobs = Jobs(settings, self._selector, self._tell_jobs)
-        self._vitals = Vitals(generation, self._pool, self._board, self._children.by_slot, self._jobs, self._selector)
+        self._beside = Companions(settings, self._selector, self._post, self._end)
+        jobs = self._beside.jobs
+        self._vitals = Vitals(generation, self._pool, self._board, self._children.by_slot, jobs, self._selector)
         self._hooks = MasterHooks(settings, self._selector, generation.directory, lazy=self._lazy)
         self._gate = Gate(settings, self._selector, self._passed)
         self._tally = Tally(generation.loyalty, own=1 if settings.ready_check else 0)
@@ -152,10 +153,10 @@ class Master:
         while self._signals:
             self._signalled(self._signals.pop(0), now)
         self._children.reap()
-        self._jobs.look(now)
+        self._beside.look(now)
         self._vitals.look(now)
         self._hooks.look(now)
-        if (self._pool.closing or self._slumber.ending) and self._emptied():
+        if (self._pool.closing or self._slumber.ending) and self._emptied(now):
             if not self._pool.closing:
                 self._park()
             self._finished = 0 if self._finished is None else self._finished
@@ -165,9 +166,12 @@ class Master:
             self._tick_at = now + self._pace()
             self._tick(now)
 
-    def _emptied(self) -> bool:
+    def _emptied(self, now: float) -> bool:
         """Whether nothing runs any more, the last hooks included."""
-        if self._children.by_slot or self._jobs.busy:
+        if self._children.by_slot:
+            return False
+        rests = not self._pool.closing
+        if (rests and not self._beside.rested(now, self._it.settings.reload_mercy)) or self._beside.busy:
             return False
         return self._finished is not None or (self._hooks.at_exit() and not self._hooks.busy)
 
@@ -222,7 +226,7 @@ class Master:
         """Nobody calls: leave the listeners to the emperor, and end."""
         logs.say("idle: ending; the emperor waits for the next connection" if self._it.link else "idle: ending")
         self._marks.remove()
-        self._post(link.Parking(self._jobs.wake(), self._jobs.minute))
+        self._post(link.Parking(self._beside.jobs.wake(), self._beside.jobs.minute))
         self._slumber.leave_doors()
         self._vitals.close()
         self._it.ports.close()
@@ -262,7 +266,7 @@ class Master:
             self._selector.unregister(self._it.link.fileno())
             self._it.link.close()
             self._it.link = None
-            self._jobs.terminate()
+            self._beside.finish(time.monotonic(), self._it.settings.reload_mercy)
             logs.say("the emperor is gone: finishing what runs")
             self._retire(self._it.settings.reload_mercy, time.monotonic())
             self._hooks.emperor("lost")
@@ -270,13 +274,13 @@ class Master:
     def _obey(self, record: link.Record) -> None:
         now = time.monotonic()
         if isinstance(record, link.Activate):
-            self._serve_alone(record.minute, record.running)
+            self._serve_alone(record)
         elif isinstance(record, link.Release):
-            self._jobs.release()
             self._vitals.close()
             self._hooks.release()
             self._marks.release()
-            self._post(link.Released(*self._jobs.parting()))
+            if self._beside.release(now, self._it.settings.reload_mercy):
+                self._retire(self._it.settings.reload_mercy, now)  # the successor serves: old code must not go on
         elif isinstance(record, link.Retire):
             self._retire(record.mercy, now, final=record.final)
             self._hooks.emperor("stop" if record.final else "reload")
@@ -294,10 +298,9 @@ class Master:
             # Before the workers finish: a successor under the same name may bind the same path at once.
             self._it.ports.unlink()
             self._marks.remove()
-            self._jobs.terminate()
             self._hooks.terminate()
-            self._post(link.Released(*self._jobs.parting()))
-        self._jobs.release()
+            self._beside.finish(now, mercy)
+        self._beside.retire(now, mercy)
         self._vitals.close()
         self._hooks.release()
         self._marks.release()
@@ -325,7 +328,7 @@ class Master:
     def leave(self) -> None:
         """Give up, in a worker, what only the master may hold."""
         self._selector.close()
-        self._jobs.leave()
+        self._beside.leave()
         self._vitals.leave()
         self._hooks.leave()
         self._marks.leave()
@@ -348,6 +351,7 @@ class Master:
             self._children.act(self._pool.loaded(slot, now))
             self._slumber.awake(now)
             self._hooks.stay()
+            self._beside.wake(now)
             self._tick_at = now
             return
         self._loaded.append(slot)
@@ -387,17 +391,18 @@ class Master:
         cheap = self._it.settings.cheap
         self._post(link.Ready(len(self._pool.serving), os.getpid(), self._it.settings.reload_mercy, cheap))
         if self._it.link is None:
-            self._serve_alone()
+            self._serve_alone(link.Activate())
             logs.say("ready: " + (", ".join(ports.keys()) or "no listeners"))
         self._slumber.begin(now)
 
     def reaped(self, pid: int, status: int) -> None:
-        """Note the end of a job; other children are what the app has left."""
-        if not self._jobs.reaped(pid, status):
+        """Note the end of a job or a daemon; other children are what the app has left."""
+        if not self._beside.reaped(pid, status):
             self._hooks.reaped(pid, status)
 
-    def _tell_jobs(self) -> None:
-        self._post(self._jobs.report())
+    def _end(self) -> None:
+        """A control daemon has ended, and so does the generation; the emperor then starts the vassal anew."""
+        self._retire(self._it.settings.reload_mercy, time.monotonic(), final=self._it.link is None)
 
     def gone(self, slot: int, child: Child, status: int) -> None:
         """Count what the worker in `slot` did; before the generation is ready its death is the generation's."""
@@ -458,7 +463,7 @@ class Master:
         deadlines = (
             self._pool.deadline(),
             self._gate.until,
-            self._jobs.deadline(),
+            self._beside.deadline(),
             self._hooks.deadline(),
             self._vitals.deadline(),
         )
@@ -468,10 +473,9 @@ class Master:
         first = min(moments, default=float("inf"))
         return max(0.0, first - time.monotonic()) if first < float("inf") else None
 
-    def _serve_alone(self, minute: int = 0, running: Sequence[str] = ()) -> None:
-        """No predecessor serves any more: its sockets' settings, pidfiles and jobs are this generation's now."""
-        if self._jobs:
-            self._jobs.activate(minute, running)
+    def _serve_alone(self, record: link.Activate) -> None:
+        """No predecessor serves any more: its sockets' settings, pidfiles, jobs, daemons are this generation's now."""
+        self._beside.activate(record)
         self._hooks.activate()
         self._it.ports.apply(self._it.settings)
         self._marks.take()

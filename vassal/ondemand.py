@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from vassal import identity, jobs, link, logs, net, ports
 from vassal.config.reader import reason
 from vassal.config.settings import SocketSpec
+from vassal.launch import Kept, outlive
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -168,6 +169,9 @@ def park(end: link.End, settings: Settings, bound: ports.Ports) -> int:
 def unlink(contract: link.Contract) -> int:
     """Remove the paths of sockets that nobody serves any more, with the rights of those who bound them.
 
+    And end the smart daemons that the vassal has left behind, likewise.
+
+
     What only root could have put where it is goes as root, everything else as the user whose processes had it.
     """
     left = []
@@ -178,13 +182,14 @@ def unlink(contract: link.Contract) -> int:
             _remove(key, inode)
         else:
             left.append((key, inode))
-    if left and os.geteuid() == 0:
+    if (left or contract.kept) and os.geteuid() == 0:
         if contract.offers_uid < 0:
             return 0
         if contract.offers_uid != 0:
             identity.take(_somebody(contract.offers_uid))
     for key, inode in left:
         _remove(key, inode)
+    outlive([note for text in contract.kept if (note := Kept.parse(text)) is not None], float(contract.mercy))
     return 0
 
 

@@ -152,6 +152,21 @@ class CronReport(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class DaemonReport(Record):
+    """What `status` shows of daemons, one item of each list a daemon (`pids`: 0 for none); and all that outlive it.
+
+    `kept` are the smart daemons that run: `vassal.launch.Kept.text`.
+    """
+
+    NAME: ClassVar[str] = "daemons"
+    commands: tuple[str, ...]
+    pids: tuple[int, ...]
+    states: tuple[str, ...]
+    restarts: tuple[int, ...]
+    kept: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Chained(Record):
     """Answer to `ReloadWorkers`: all workers are new; or not, for `reason`. `edited`: not tried, the file differs."""
 
@@ -174,7 +189,8 @@ class Contract(Record):
     ``exec:COMMAND``; '' for none. `own_log`: nobody else writes there, so it may become the vassal's user's.
     `environment` becomes the child's. `inject` is `vassal.config.Inject.to_json`. `offers_uid` is the user whose
     processes held the offers (-1: none). `hooks` are lines of the emperor's file, ``OPTION ACTION:ARGUMENT``, and
-    `hook_environment` what they get besides. ``hook`` as a purpose: run them, and nothing else.
+    `hook_environment` what they get besides. ``hook`` as a purpose: run them, and nothing else. `kept` are smart
+    daemons that a child for ``unlink`` is to end within `mercy` seconds.
     """
 
     NAME: ClassVar[str] = "contract"
@@ -198,20 +214,26 @@ class Contract(Record):
     on_demand: str = ""
     hooks: tuple[str, ...] = ()
     hook_environment: dict[str, str] = field(default_factory=dict)
+    kept: tuple[str, ...] = ()
+    mercy: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Activate(Record):
-    """This generation serves alone from now on: start jobs and daemons, set backlog, mode and owner."""
+    """This generation serves alone from now on: start jobs and daemons, set backlog, mode and owner.
+
+    `kept` are the vassal's smart daemons that run already: `vassal.launch.Kept.text`.
+    """
 
     NAME: ClassVar[str] = "activate"
     minute: int = 0
     running: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Release(Record):
-    """Start no more jobs and end plain daemons, then answer `Released`."""
+    """Start no more jobs, end plain daemons and let go of smart ones, then answer `Released`."""
 
     NAME: ClassVar[str] = "release"
 
@@ -273,6 +295,24 @@ class Sweep(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class Spare(Record):
+    """Smart daemons: sweep neither these processes (pid and start time in clock ticks) nor their sessions."""
+
+    NAME: ClassVar[str] = "spare"
+    pids: tuple[int, ...]
+    starts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unspare(Record):
+    """Their vassal has ended for good: kill what is left of them."""
+
+    NAME: ClassVar[str] = "unspare"
+    pids: tuple[int, ...]
+    starts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Spawned(Record):
     """The child runs; the one descriptor is its pidfd."""
 
@@ -313,6 +353,7 @@ FROM_VASSAL: tuple[type[Record], ...] = (
     Parking,
     Chained,
     CronReport,
+    DaemonReport,
 )
 FROM_EMPEROR: tuple[type[Record], ...] = (
     Contract,

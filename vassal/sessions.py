@@ -21,6 +21,8 @@ PR_SET_CHILD_SUBREAPER = 36
 """prctl(2)."""
 CHASES = 50
 """Looks in one chase for processes that fork while they are being ended: whoever chases does nothing else."""
+GENERATIONS = 64
+"""Parents that are looked at above a process, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +80,19 @@ def children() -> list[int]:
         return [process.pid for process in everyone() if process.parent == os.getpid()]
 
 
-def chase(known: Collection[int], spared: Collection[int]) -> bool:
+def apart(pairs: Collection[tuple[int, int]], masters: Collection[int]) -> set[int]:
+    """Return the sessions of those processes (pid and start time) that are still there; never a master's, nor ours."""
+    found = (look(pid) for pid, _ in pairs)
+    theirs = {process.session for process in found if process is not None and (process.pid, process.start) in pairs}
+    return theirs - {*masters, os.getsid(0)}
+
+
+def chase(known: Collection[int], spared: Collection[int], aside: Collection[int] = ()) -> bool:
     """Kill and reap what dead masters have left to this process, but for its children `known`.
 
     Also what forks and ends again and again, so that it is never found where it was seen: its next process comes to us
-    the moment that the one before ends. Left alone are the process groups `spared` (workers in their grace) and our own
-    session, which no descendant of a master can be in.
+    the moment that the one before ends. Left alone are the process groups `spared` (workers in their grace), the
+    sessions `aside` (smart daemons), and our own session, which no descendant of a master can be in.
 
     Returns:
         Whether all are gone; False: somebody is still on the run.
@@ -93,7 +102,7 @@ def chase(known: Collection[int], spared: Collection[int]) -> bool:
         found = False
         for pid in children():
             process = None if pid in known else look(pid)
-            if process is None or process.session == own or process.group in spared:
+            if process is None or process.session == own or process.session in aside or process.group in spared:
                 continue
             found = True  # a dead one, too: it may have forked just before
             if process.state in "ZX":
@@ -108,17 +117,23 @@ def chase(known: Collection[int], spared: Collection[int]) -> bool:
 
 
 def left_over(
-    processes: Collection[Process], leader: int, parent: int, known: Collection[int]
+    processes: Collection[Process],
+    leader: int,
+    parent: int,
+    known: Collection[int],
+    spared: Collection[tuple[int, int]] = (),
 ) -> tuple[list[Process], list[Process]]:
     """Return (workers, others) that a dead master has left, zombies not counted.
 
     `leader` is the dead master's pid. `others` are the rest of its session, and orphans that came back to `parent`
-    (the subreaper that asks) without being one of its `known` children: processes that had called setsid.
+    (the subreaper that asks) without being one of its `known` children: processes that had called setsid. Left out are
+    those `spared` (pid and start time), smart daemons that outlive a generation, with all of their sessions.
     """
+    apart = {process.session for process in processes if (process.pid, process.start) in spared} - {leader, *known}
     workers: list[Process] = []
     others: list[Process] = []
     for process in processes:
-        if process.pid == leader or process.state in "ZX":
+        if process.pid == leader or process.state in "ZX" or process.session in apart:
             continue
         if process.session == leader:
             (workers if process.group == leader else others).append(process)
@@ -128,8 +143,32 @@ def left_over(
     return workers, others
 
 
-def kill(processes: Collection[Process]) -> None:
-    """SIGKILL them; those that are gone meanwhile are passed over."""
+def descends(pid: int, ancestors: Collection[int]) -> bool:
+    """Return whether one of `ancestors` is above process `pid`, or is it itself."""
+    for _ in range(GENERATIONS):
+        if pid in ancestors:
+            return True
+        process = look(pid)
+        if process is None or process.parent <= 1:
+            return False
+        pid = process.parent
+    return False
+
+
+def variable(pid: int, name: str) -> str:
+    """Return what process `pid` was given as the variable `name`; '' for nothing, or where that cannot be known."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            text = file.read()
+    except OSError:
+        return ""
+    start = f"{name}=".encode()
+    found = next((entry for entry in text.split(b"\0") if entry.startswith(start)), start)
+    return found[len(start) :].decode(errors="replace")
+
+
+def kill(processes: Collection[Process], number: int = signal.SIGKILL) -> None:
+    """Send them signal `number`; those that are gone meanwhile are passed over."""
     for process in processes:
         with contextlib.suppress(OSError):
             descriptor = os.pidfd_open(process.pid)
@@ -137,6 +176,6 @@ def kill(processes: Collection[Process]) -> None:
                 # The descriptor pins the process: what is looked at now is what the signal reaches.
                 now = look(process.pid)
                 if now is not None and now.start == process.start:
-                    signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+                    signal.pidfd_send_signal(descriptor, number)
             finally:
                 os.close(descriptor)

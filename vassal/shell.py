@@ -28,39 +28,25 @@ KEPT = 50
 """Last lines that are kept, to tell why it failed."""
 
 
-class Command:
-    """A running process in a group of its own. `label` stands in front of each line of its output in the log.
+def output_pipe() -> tuple[int, int]:
+    """Return the two ends of a pipe, to read without blocking and to write; both close-on-exec.
 
     Raises:
-        OSError: it cannot be started.
+        OSError: no descriptors are left.
     """
+    reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    os.set_blocking(writing, True)
+    return reading, writing
 
-    def __init__(self, arguments: Sequence[str], label: str, environ: Mapping[str, str] | None = None) -> None:
+
+class Output:
+    """What a process writes to `pipe`, into the log, `label` in front of each line."""
+
+    def __init__(self, pipe: int, label: str) -> None:
+        self.pipe = pipe
         self.label = label
         self.lines: deque[str] = deque(maxlen=KEPT)
         self._text = bytearray()
-        reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        os.set_blocking(writing, True)
-        try:
-            self.pid = os.posix_spawn(
-                arguments[0],
-                list(arguments),
-                os.environ if environ is None else environ,
-                file_actions=[
-                    (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
-                    (os.POSIX_SPAWN_DUP2, writing, 1),
-                    (os.POSIX_SPAWN_DUP2, writing, 2),
-                ],
-                setpgroup=0,
-                setsigmask=(),
-                setsigdef=set(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP},
-            )
-        except (OSError, ValueError) as error:
-            os.close(reading)
-            raise OSError(getattr(error, "errno", 0) or 22, getattr(error, "strerror", "") or str(error)) from None
-        finally:
-            os.close(writing)
-        self.pipe = reading
 
     def read(self) -> bool:
         """Log what has come; False: nothing is there, or (`open` tells) its output is closed."""
@@ -112,6 +98,37 @@ class Command:
         text = line.decode(errors="backslashreplace")
         self.lines.append(text)
         logs.say(f"{self.label}: {text}")
+
+
+class Command(Output):
+    """A running process in a group of its own. `label` stands in front of each line of its output in the log.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+
+    def __init__(self, arguments: Sequence[str], label: str, environ: Mapping[str, str] | None = None) -> None:
+        reading, writing = output_pipe()
+        try:
+            self.pid = os.posix_spawn(
+                arguments[0],
+                list(arguments),
+                os.environ if environ is None else environ,
+                file_actions=[
+                    (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+                    (os.POSIX_SPAWN_DUP2, writing, 1),
+                    (os.POSIX_SPAWN_DUP2, writing, 2),
+                ],
+                setpgroup=0,
+                setsigmask=(),
+                setsigdef=set(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP},
+            )
+        except (OSError, ValueError) as error:
+            os.close(reading)
+            raise OSError(getattr(error, "errno", 0) or 22, getattr(error, "strerror", "") or str(error)) from None
+        finally:
+            os.close(writing)
+        super().__init__(reading, label)
 
     def signal(self, number: int) -> None:
         """Send a signal to it and to all that it has started in its group."""

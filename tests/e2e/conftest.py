@@ -21,14 +21,14 @@ EXAMPLES = ROOT / "examples"
 MEGABYTE = 1 << 20
 
 PROBE = f"""
-import sys, django, flask, whitenoise
+import sys, celery, django, flask, whitenoise
 sys.exit(sys.version_info[:2] != {sys.version_info[:2]})
 """
 
 
 @pytest.fixture(scope="session")
 def apps_env() -> Path:
-    """The virtual environment that holds Flask and Django, for this version of Python."""
+    """The virtual environment that holds Flask, Django and Celery, for this version of Python."""
 
     def fits(prefix: Path) -> bool:
         python = prefix / "bin" / "python"
@@ -37,7 +37,9 @@ def apps_env() -> Path:
         )
 
     prefix = next(filter(fits, (ROOT / ".venv-apps", Path(sys.prefix))), None)
-    return prefix or unavailable("needs Flask and Django in .venv-apps: run the tests by `make test`, which makes it")
+    return prefix or unavailable(
+        "needs Flask, Django and Celery in .venv-apps: run the tests by `make test`, which makes it"
+    )
 
 
 @dataclass(frozen=True)

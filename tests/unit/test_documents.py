@@ -10,7 +10,11 @@ from vassal.config import load_vassal
 
 PAGES = [ROOT / name for name in ("README.md", "SECURITY.md", "CHANGELOG.md")] + sorted((ROOT / "docs").glob("*.md"))
 LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)")
-VASSALS = [*sorted((ROOT / "examples" / "vassals").glob("*.ini")), ROOT / "examples" / "drop-me.ini"]
+VASSALS = [
+    *sorted((ROOT / "examples" / "vassals").glob("*.ini")),
+    ROOT / "examples" / "drop-me.ini",
+    ROOT / "examples" / "site.ini",
+]
 EMPEROR_INI = ROOT / "etc" / "emperor.ini"
 
 

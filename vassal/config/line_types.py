@@ -6,6 +6,7 @@ The one thing that can go wrong here is to allow what will not run: a line that 
 from __future__ import annotations
 
 import re
+import signal
 from typing import TYPE_CHECKING
 
 from vassal.config.types import Type
@@ -92,36 +93,38 @@ def _cron2(text: str, warn: Callable[[str], None]) -> str:
 
 CRON2S = Type("list of cron2 lines", _cron2, many=True)
 
-_DAEMON_KEYS = frozenset(
-    [
-        "cmd",
-        "command",
-        "exec",
-        "freq",
-        "pidfile",
-        "control",
-        "daemonize",
-        "daemon",
-        "touch",
-        "stopsignal",
-        "stop_signal",
-        "reloadsignal",
-        "reload_signal",
-        "stdin",
-        "uid",
-        "gid",
-        "chdir",
-    ]
+_KEYS = (
+    "cmd command exec freq pidfile control daemonize daemon touch stopsignal stop_signal reloadsignal reload_signal "
+    "stdin uid gid chdir max_throttle notifypid"
 )
+DAEMON_KEYS = frozenset(_KEYS.split())
+_SIGNAL_KEYS = ("stopsignal", "stop_signal", "reloadsignal", "reload_signal")
+_NUMBER = re.compile(r"[0-9]{1,9}")
 
 
 def _daemon2(text: str, _: Callable[[str], None]) -> str:
     if re.search(r"(?:^|,)\s*ns_pid\s*=", text):
         raise ValueError("ns_pid is not offered: run the daemon under its own service or container")
-    keys = keyed(text, _DAEMON_KEYS)
+    if re.search(r"(?:^|,)\s*legion\s*=", text):
+        raise ValueError("legion is not offered: a daemon runs wherever its vassal does")
+    keys = keyed(text, DAEMON_KEYS)
     if not any(keys.get(name) for name in ("cmd", "command", "exec")):
         raise ValueError("cmd=… is missing")
+    for name in ("freq", "max_throttle"):
+        if name in keys and not _NUMBER.fullmatch(keys[name]):
+            raise ValueError(f"{name}={keys[name]}: expected a number")
+    for name in _SIGNAL_KEYS:
+        if name in keys:
+            _check_signal(name, keys[name])
+    if (keys.get("daemonize") or keys.get("daemon")) and not keys.get("pidfile"):
+        raise ValueError("daemonize needs pidfile=…, which the next generation finds it by")
     return text
+
+
+def _check_signal(name: str, value: str) -> None:
+    known = value.isdigit() and int(value[:9]) in signal.valid_signals()
+    if not known and f"SIG{value.upper().removeprefix('SIG')}" not in signal.Signals.__members__:
+        raise ValueError(f"{name}={value}: expected the number or the name of a signal")
 
 
 DAEMON2S = Type("list of daemon lines", _daemon2, many=True)
@@ -131,6 +134,9 @@ def _smart(text: str, _: Callable[[str], None]) -> tuple[str, str]:
     pidfile, blank, command = text.partition(" ")
     if not blank or not command.strip():
         raise ValueError("expected PIDFILE COMMAND")
+    path, comma, freq = pidfile.partition(",")
+    if not path or (comma and not _NUMBER.fullmatch(freq)):
+        raise ValueError("expected PIDFILE COMMAND or PIDFILE,FREQ COMMAND")
     return pidfile, command.strip()
 
 

@@ -369,7 +369,7 @@ def test_what_a_dead_generation_left_is_unlinked_by_a_child_of_its_own():
         assert life.feed(states.Exited(2, "exited")).vassal is None
     life = running(limits=Limits(root=True)).feed(states.Vanished(), states.Released(1), states.Exited(1, "exited"))
     assert life.did(states.Spawn), "root may have bound what its user cannot unlink"
-    life.wait(turn.TIDY_PATIENCE)
+    life.wait(turn.TIDY_PATIENCE + Limits().mercy)
     assert life.did(states.Kill) == [states.Kill(2)]
     assert life.feed(states.Exited(2, "was killed")).vassal is None
 

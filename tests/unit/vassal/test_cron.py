@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vassal.cron import Job, of_fields, of_numbers, parse, parse2
@@ -159,6 +159,7 @@ starts = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(field_lists, starts)
 def test_the_next_time_is_the_next_time_that_is_due(fields, after):
     schedule = of_fields(list(fields))

@@ -20,11 +20,11 @@ def _row(name: str, kind: Type, text: str, *aliases: str) -> Option:
 
 
 OPTIONS: tuple[Option, ...] = (
-    _row("attach-daemon", TEXTS, "keep this shell command running beside the app"),
-    _row("attach-control-daemon", TEXTS, "the same, and the vassal ends when it ends"),
-    _row("attach-daemon2", DAEMON2S, "keep a command running: cmd=…,freq=…,pidfile=… and so on"),
-    _row("smart-attach-daemon", SMARTS, "PIDFILE COMMAND: keep a daemon running that puts itself into the background"),
-    _row("smart-attach-daemon2", SMARTS, "the same, for a daemon that stays in the foreground"),
+    option("attach-daemon", TEXTS, "keep this shell command running beside the app"),
+    option("attach-control-daemon", TEXTS, "the same, and the vassal starts anew when it ends"),
+    option("attach-daemon2", DAEMON2S, "keep a command running: cmd=…,freq=…,pidfile=… and so on"),
+    option("smart-attach-daemon", SMARTS, "PIDFILE COMMAND: keep a daemon, which writes PIDFILE, through reloads"),
+    option("smart-attach-daemon2", SMARTS, "the same, for a daemon that writes no PIDFILE: the vassal does"),
     option("cron", CRONS, "run a command at times: minute hour day month weekday COMMAND"),
     option("unique-cron", CRONS, "the same, never twice at once"),
     option("cron2", CRON2S, "the same with names: minute=…,hour=…,unique=1 COMMAND"),
