@@ -114,8 +114,8 @@ class MasterHooks:
         self._beside.leave()
 
     def terminate(self) -> None:
-        """The vassal ends for good: ask what runs to end."""
-        self.release()
+        """The vassal ends for good: look no more, and ask what runs to end."""
+        self._active = False
         self._beside.terminate()
 
     # --- the end -------------------------------------------------------------------------------------------------

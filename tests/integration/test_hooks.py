@@ -217,6 +217,20 @@ def test_a_touch_runs_its_command_once_at_a_time_and_once_more(loop, said, tmp_p
     assert log.read_text() == "x\nx\nx\n"
 
 
+def test_a_vassal_that_ends_for_good_begins_nothing_more(loop, tmp_path):
+    its = master(loop, tmp_path, touch_exec=(("file", "sleep 60"),))
+    its.activate()
+    (tmp_path / "file").touch()
+    its.terminate()
+    assert not its.busy
+    its.activate()
+    touch_file(tmp_path / "file")
+    its.look_at_files()
+    assert its.busy
+    its.terminate()
+    loop.until(lambda: not its.busy)
+
+
 def test_a_touch_whose_command_fails_is_told(loop, said, tmp_path):
     its = master(loop, tmp_path, touch_exec=(("file", "exit 4"),))
     its.activate()
