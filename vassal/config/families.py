@@ -145,7 +145,10 @@ REFUSED: tuple[Row, ...] = (
         "log them; the worker serves on",
     ),
     (
-        "fs-reload fs-brutal-reload fs-signal reload-on-fd brutal-reload-on-fd touch-signal signal signal-* timer",
+        (
+            "fs-reload fs-brutal-reload fs-signal reload-on-fd brutal-reload-on-fd touch-signal signal signal-* timer "
+            "hook-touch"
+        ),
         "there is no signal framework",
         "use touch-reload, touch-exec or cron",
     ),
@@ -155,9 +158,9 @@ REFUSED: tuple[Row, ...] = (
             "mount-check mountpoint-check flock flock2 flock-wait flock-wait2"
         ),
         "a start waits for nothing",
-        "make the service depend on it, or wait in the app: a failed start is tried again",
+        "wait in hook-asap = exec:COMMAND, for up to start-timeout; a failed start is tried again",
     ),
-    ("file-write", "files are not written from here", "use hook-asap = exec:…"),
+    ("file-write", "files are written by hooks", "use hook-asap = write:FILE TEXT"),
     ("envdir early-envdir", "environment directories are not read", "write env = NAME=VALUE"),
     ("force-cwd", "the working directory is set by one option", "use chdir"),
     ("error-page-*", "error pages are not offered", "use error_page of the web server in front, or the app"),
@@ -205,7 +208,7 @@ REFUSED: tuple[Row, ...] = (
     (
         (
             "call-* dlopen symcall symcall-* hook-accepting hook-accepting-once hook-accepting1 hook-as-gateway "
-            "hook-post-fork hook-touch mount-* fork-socket command-mode no-server "
+            "hook-post-fork mount-* fork-socket command-mode no-server "
             "binsh notify-socket safe-fd fd-safe profiler worker-mount"
         ),
         "C functions and processes of other kinds are not called",
