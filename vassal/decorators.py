@@ -1,4 +1,4 @@
-"""``uwsgidecorators`` for apps whose environment has none: those that have a meaning here.
+"""``uwsgidecorators``: those that have a meaning here.
 
 The one danger is a decorator that does nothing: the others are not there, and say why.
 """
@@ -9,6 +9,8 @@ import functools
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
+
+from vassal import logs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,4 +70,6 @@ def thread(function: Callable[..., Any]) -> Callable[..., threading.Thread]:
 def __getattr__(name: str) -> Any:
     if name.startswith("__"):
         raise AttributeError(name)
-    raise AttributeError(f"uwsgidecorators.{name} is not offered: use cron = … or attach-daemon in the vassal's file")
+    why = f"uwsgidecorators.{name} is not offered: use cron = … or attach-daemon in the vassal's file"
+    logs.say(why)  # `from … import` hides what is raised here
+    raise AttributeError(why)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 VERSION = (2, 0, 30, 0, b"")
 """The uWSGI that it stands in for: libraries compare it."""
-ALWAYS = ("master", "enable-threads")
+ALWAYS = ("master", "enable-threads", "py-call-osafterfork", "py-call-uwsgi-fork-hooks")
 """Options that libraries insist on (tracers, error reporters), and that are always on here."""
 LOCKS = 256
 """Locks that `lock` may name."""
@@ -187,7 +187,7 @@ def options(given: Iterable[tuple[str, str]]) -> dict[str, Any]:
 
 
 class _Finder:
-    """Finds our decorators where the app's environment has none of uWSGI's own."""
+    """Finds our decorators, also where uWSGI's own are installed: those reach for what is not offered when imported."""
 
     @staticmethod
     def find_spec(name: str, _path: Any = None, _target: Any = None) -> ModuleSpec | None:
@@ -200,7 +200,7 @@ def install(settings: Settings, given: Iterable[tuple[str, str]]) -> None:
     """Let the app of this master find the module; ``uwsgi-module = false`` does not, nor does an app of that name."""
     if settings.uwsgi_module and (settings.module or "").replace(":", ".").partition(".")[0] != "uwsgi":
         sys.modules["uwsgi"] = Uwsgi(settings, given)
-        sys.meta_path.append(_Finder)
+        sys.meta_path.insert(0, _Finder)
 
 
 def share() -> None:

@@ -43,7 +43,8 @@ def worker(uwsgi):
 
 def test_what_an_app_can_ask(uwsgi):
     assert (uwsgi.numproc, uwsgi.cores, uwsgi.worker_id(), uwsgi.masterpid()) == (3, 2, 0, os.getpid())
-    assert uwsgi.opt == {"processes": b"3", "master": True, "env": [b"A=1", b"B=2"], "enable-threads": True}
+    always = dict.fromkeys(embedded.ALWAYS, True)
+    assert uwsgi.opt == {**always, "processes": b"3", "env": [b"A=1", b"B=2"]}
     assert uwsgi.version == b"2.0.30"
     assert uwsgi.version_info >= (2, 0, 30)
     assert uwsgi.mule_id() == 0
@@ -119,7 +120,9 @@ def test_what_the_app_wants_called(uwsgi, monkeypatch):
     assert "ZeroDivisionError" in said[0]
 
 
-def test_decorators(uwsgi, worker):
+def test_decorators(uwsgi, worker, tmp_path, monkeypatch):
+    (tmp_path / f"{embedded.DECORATORS}.py").write_text("raise AssertionError('the real one')")
+    monkeypatch.syspath_prepend(tmp_path)
     decorators = importlib.import_module(embedded.DECORATORS)
     called = []
 
@@ -141,8 +144,11 @@ def test_decorators(uwsgi, worker):
     assert not uwsgi.is_locked()
     decorators.thread(called.append)("thread").join(10)
     assert called[-1] == "thread"
+    said = []
+    monkeypatch.setattr(embedded.logs, "say", said.append)
     with pytest.raises(ImportError):
         exec("from uwsgidecorators import timer")
+    assert said == ["uwsgidecorators.timer is not offered: use cron = … or attach-daemon in the vassal's file"]
     with pytest.raises(AttributeError, match="cron = "):
         decorators.timer  # noqa: B018 (to be refused)
 
