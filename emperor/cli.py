@@ -223,14 +223,25 @@ def _print_outcomes(outcomes: Sequence[Outcome]) -> None:
 
 
 @main.command()
-@click.argument("name", shell_complete=_complete_names)
+@click.argument("name", required=False, shell_complete=_complete_names)
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is added, until Ctrl-C.")
 @click.option(
     "-n", "--lines", metavar="LINES", default=10, show_default=True, type=click.IntRange(min=0), help="How many lines."
 )
+@click.option("--reopen", is_flag=True, help="Open log files again, after they were renamed: NAME's, or all.")
 @_control_option
-def logs(name: str, follow: bool, lines: int, control: str | None) -> None:  # noqa: FBT001  # click gives flags by name
-    """Print the end of a vassal's log."""
+def logs(name: str | None, follow: bool, lines: int, reopen: bool, control: str | None) -> None:  # noqa: FBT001  # click gives flags by name
+    """Print the end of a vassal's log, or open log files again."""
+    if reopen:
+        outcomes = _client(control).reopen_logs(None if name is None else [name])
+        _print_outcomes([outcome for outcome in outcomes if name is not None or not outcome.ok])
+    elif name is None:
+        raise click.UsageError("give a NAME, or --reopen")
+    else:
+        _print_log(name, follow=follow, lines=lines, control=control)
+
+
+def _print_log(name: str, *, follow: bool, lines: int, control: str | None) -> None:
     from emperor.logtail import Follower
 
     path = _client(control).log_path(name)

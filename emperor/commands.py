@@ -180,6 +180,12 @@ class Commands:
         ok, generation, text = await future
         return Outcome(name, ok, generation, text)
 
+    async def reopen_logs(self, names: Sequence[str] | None) -> list[Outcome]:
+        """Let these vassals (all for None) open their log files again; for all, the emperor does so, too."""
+        if names is None:
+            await self._fleet.relog.reopen_own()
+        return await self._fleet.relog.reopen(self._named(names))
+
     def log_path(self, name: str) -> str | None:
         """Return the file that holds the output of vassal `name`, None where it is the emperor's own."""
         self._named([name])

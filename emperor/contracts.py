@@ -45,6 +45,8 @@ class Contracts:
             self.on_demand = f"file:{settings.on_demand_extension}"
         elif settings.on_demand_exec:
             self.on_demand = f"exec:{settings.on_demand_exec}"
+        self.opened: dict[str, tuple[int, int]] = {}
+        """(device, inode) of the log file that each vassal was given last."""
         self._environment = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
 
     def write(  # noqa: PLR0913 (what a generation may know)
@@ -144,6 +146,9 @@ class Contracts:
             return os.dup(2), None
         try:
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY
-            return os.open(path, flags, 0o640), None
+            descriptor = os.open(path, flags, 0o640)
+            found = os.fstat(descriptor)
+            self.opened[name] = found.st_dev, found.st_ino
+            return descriptor, None
         except OSError as error:
             return os.dup(2), f"cannot open its log {path}: {error.strerror}; its output goes to the emperor's"

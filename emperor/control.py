@@ -88,6 +88,9 @@ class Handler(Protocol):
     async def start(self, names: Sequence[str]) -> list[Outcome]:
         """Let these vassals go again."""
 
+    async def reopen_logs(self, names: Sequence[str] | None) -> list[Outcome]:
+        """Let these vassals, or all and the emperor itself, open their log files again."""
+
     def log_path(self, name: str) -> str | None:
         """The file that holds a vassal's output, or None where that is the emperor's own."""
 
@@ -298,8 +301,10 @@ async def _perform(handler: Handler, request: Mapping[str, Any]) -> object:
         outcomes = await handler.stop(_names(request))
     elif command == "start":
         outcomes = await handler.start(_names(request))
+    elif command == "reopen_logs":
+        outcomes = await handler.reopen_logs(_names_or_all(request))
     else:
-        raise _BadRequestError(f"unknown command {command!r}: status, reload, stop, start, log_path")
+        raise _BadRequestError(f"unknown command {command!r}: status, reload, stop, start, reopen_logs, log_path")
     return [asdict(outcome) for outcome in outcomes]
 
 

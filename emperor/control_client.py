@@ -48,6 +48,10 @@ class ControlClient:
         """Start these vassals; returns when each serves or has failed."""
         return _outcomes(self._ask({"command": "start", "names": list(names)}, None))
 
+    def reopen_logs(self, names: Sequence[str] | None) -> list[Outcome]:
+        """Let these vassals, or all and the emperor itself, open their log files again."""
+        return _outcomes(self._ask({"command": "reopen_logs", "names": names and list(names)}, self._timeout))
+
     def log_path(self, name: str) -> str | None:
         """The file that holds a vassal's output, or None where that is the emperor's own."""
         path = self._ask({"command": "log_path", "names": [name]}, self._timeout)

@@ -23,6 +23,7 @@ from emperor.logroom import LogRoom
 from emperor.monitor import Monitor
 from emperor.notify import Notifier
 from emperor.places import PlaceOptions, parse_place
+from emperor.relog import use_log
 from emperor.spawner import raise_nofile
 from emperor.states import Forgive
 from emperor.throttle import Pace
@@ -101,6 +102,7 @@ class Emperor:
             self._loop.add_signal_handler(number, self._stop, number)
         self._loop.add_signal_handler(signal.SIGHUP, self._reload_all)
         self._loop.add_signal_handler(signal.SIGUSR1, self._log_status)
+        self._loop.add_signal_handler(signal.SIGUSR2, self._reopen_logs)
         self._loop.add_signal_handler(signal.SIGURG, self._forgive)
 
     def _tick(self) -> None:
@@ -111,6 +113,7 @@ class Emperor:
             self._told = self._line()
             self._notifier.status(self._told)
         self._log_room.look()
+        self._follow_task = self._loop.create_task(self.fleet.relog.look())
         interval = self._notifier.watchdog
         self._loop.call_later(min(5.0, interval / 2) if interval else 5.0, self._tick)
 
@@ -176,6 +179,9 @@ class Emperor:
         for line in text.splitlines():
             say(line)
 
+    def _reopen_logs(self) -> None:
+        self._reopen_task = self._loop.create_task(Commands(self.fleet).reopen_logs(None))
+
     def _forgive(self) -> None:
         say("SIGURG: forgetting all backoff")
         for name in list(self.fleet.vassals):
@@ -186,6 +192,13 @@ def run(settings: EmperorSettings) -> int:
     """Run an emperor with `settings` in the foreground; return its exit status."""
     os.environ.pop("LISTEN_FDS", None)
     sessions.become_subreaper()
+    if settings.logto is not None:
+        try:
+            use_log(settings.logto)
+        except OSError as error:
+            say(f"cannot open the log {settings.logto}: {error.strerror}")
+            flush()
+            return 1
     for note in settings.notes:
         say(f"{note.file}:{note.line}: {note.level}: {note.message}" if note.line else f"{note.file}: {note.message}")
     say(f"Emperor {__version__}, pid {os.getpid()}, watching " + ", ".join(settings.places))

@@ -77,7 +77,7 @@ _SOFT = _Kind("path", "warning", _anything)
 
 _AT_FILE = {"chdir": _DIRECTORY}
 """Fields whose paths are relative to the file's directory."""
-_PARENTS_AT_FILE = ("logto", "logto2", "daemonize", "pidfile", "safe_pidfile")
+_PARENTS_AT_FILE = ("logto", "logto2", "daemonize", "log_backupname", "pidfile", "safe_pidfile")
 """Likewise; the file itself need not be there, but its directory."""
 _AFTER_CHDIR = {
     "wsgi_file": _FILE,

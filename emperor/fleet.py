@@ -23,6 +23,7 @@ from emperor.hooks import Hooks
 from emperor.listeners import Store
 from emperor.logroom import Seldom
 from emperor.names import printable
+from emperor.relog import Relog
 from emperor.spared import Spared
 from emperor.spawner import Spawner
 from emperor.turn import KILL_PATIENCE
@@ -80,6 +81,7 @@ class Fleet:
         self._contracts = Contracts(settings)
         self.log_trouble = Seldom(self.say)
         self.hooks = Hooks(loop, settings, self._contracts, self._spawner, self._number, self.say, self._check_empty)
+        self.relog = Relog(self.runs, self._contracts, self.say, settings.logto)
         self._gone: asyncio.Future[None] | None = None
         self.since: dict[str, float] = {}
         """Wall-clock second at which each vassal's state began."""

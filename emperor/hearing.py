@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 WISH_PACE = 2.0
 """Seconds between two reloads that a vassal asks for itself; one that comes earlier waits for its time."""
+TROUBLE_PACE = 10.0
+"""Seconds between two lines about one vassal's log: what comes in between is not told."""
+TROUBLE_LIMIT = 500
+"""Characters of such a line."""
 REASON_LIMIT = 2000
 """Characters of a vassal's own words that are kept and shown."""
 FARTHEST = 400 * 86400.0
@@ -30,6 +34,8 @@ class Hearing:
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
+        self._told: dict[str, float] = {}
+        """When each vassal's trouble was told last (seconds of the loop's clock)."""
         self.wished: dict[str, float] = {}
         """When the last reload that each vassal asked for itself was, or is to be (seconds of the loop's clock)."""
 
@@ -69,6 +75,8 @@ class Hearing:
                 self._daemons(run, record)
             case link.Heartbeat():
                 feed(name, states.Heartbeat(number))
+            case link.Trouble():
+                self._trouble(name, record.text)
             case link.ReloadWanted():
                 self._wish(run, record.reason)
             case _:
@@ -83,6 +91,13 @@ class Hearing:
         if run.facts is not None and not run.doomed:
             masters = {other.pid for other in self._fleet.runs.get(run.name, {}).values() if other.pid}
             self._fleet.spared.claimed(run.name, record.kept, masters, run.facts.uid)
+
+    def _trouble(self, name: str, text: str) -> None:
+        """A vassal cannot write its own log: say it in the emperor's, at its pace."""
+        now = self._fleet.loop.time()
+        if now >= self._told.get(name, 0.0) + TROUBLE_PACE:
+            self._told[name] = now
+            self._fleet.say(f"vassal {name}: {printable(text[:TROUBLE_LIMIT])}")
 
     def _wish(self, run: Run, reason: str) -> None:
         """A generation wants to be succeeded: not more often than `WISH_PACE`, or its vassal would do nothing else."""

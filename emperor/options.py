@@ -130,7 +130,7 @@ OPTIONS: tuple[Option, ...] = (
         field="stats",
         verdict=PLANNED,
     ),
-    option("logto", PATH, "file for the emperor's own output", "logto2", "daemonize", verdict=PLANNED),
+    option("logto", PATH, "file for the emperor's own output", "logto2", "daemonize"),
     option("pidfile", PATH, "file that gets the emperor's pid", "emperor-pidfile", "safe-pidfile"),
     option("procname", TEXT, "title of the emperor", "emperor-procname", "procname-master"),
     option("vassals-start-hook", PROGRAM, "program to run before a vassal's start; its last argument is the file"),

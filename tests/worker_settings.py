@@ -34,6 +34,8 @@ class WorkerSettings:
     enable_proxy_protocol: bool = False
     tcp_nodelay: bool = True
     so_keepalive: bool = False
+    py_auto_reload: int = 0
+    py_auto_reload_ignore: tuple[str, ...] = ()
     harakiri: int = 0
     max_requests: int = 0
     max_requests_delta: int = 0

@@ -6,10 +6,15 @@ on for the others; so a packet that does not fit in the socket's buffer is dropp
 
 from __future__ import annotations
 
+import array
 import json
+import os
 import socket
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 MAX_PACKET = 64 * 1024
 """Bytes in a packet, at most."""
@@ -69,11 +74,37 @@ class Retire:
     mercy: float
 
 
-Message = Loaded | Failed | Leaving | ReloadWanted | Accept | Retire
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Worker to master: so many lines of the log were lost at the place `label`, because of `reason`."""
+
+    NAME: ClassVar[str] = "lost"
+    label: str
+    lines: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reopened:
+    """Master to worker, with its descriptor: log file number `index` is this file now."""
+
+    NAME: ClassVar[str] = "reopened"
+    index: int
+
+
+Message = Loaded | Failed | Leaving | ReloadWanted | Lost | Accept | Retire | Reopened
 _RECORDS: dict[str, type[Any]] = {
-    record.NAME: record for record in (Loaded, Failed, Leaving, ReloadWanted, Accept, Retire)
+    record.NAME: record for record in (Loaded, Failed, Leaving, ReloadWanted, Lost, Accept, Retire, Reopened)
 }
-_TYPES: dict[str, tuple[type, ...]] = {"stage": (str,), "reason": (str,), "detail": (str,), "mercy": (int, float)}
+_TYPES: dict[str, tuple[type, ...]] = {
+    "stage": (str,),
+    "reason": (str,),
+    "detail": (str,),
+    "mercy": (int, float),
+    "label": (str,),
+    "lines": (int,),
+    "index": (int,),
+}
 
 
 def encode(message: Message) -> bytes:
@@ -109,10 +140,12 @@ def decode(packet: bytes) -> Message:
     return message
 
 
-def send(sock: socket.socket, message: Message) -> bool:
+def send(sock: socket.socket, message: Message, fds: Sequence[int] = ()) -> bool:
     """Send `message` without ever blocking; return False if the other end is gone or does not read."""
     try:
-        sock.send(encode(message), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        # Not socket.send_fds: it forgets its flags (Python 3.11), and would block.
+        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+        sock.sendmsg([encode(message)], ancillary, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
     except OSError:
         return False
     return True
@@ -130,3 +163,18 @@ def receive(sock: socket.socket) -> Message | None:
     except (ConnectionError, BrokenPipeError):
         return None
     return decode(packet) if packet else None
+
+
+def receive_with_fds(sock: socket.socket) -> tuple[Message | None, list[int]]:
+    """Return the next record with its descriptors, which are the caller's to close; as `receive` otherwise."""
+    try:
+        flags = socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
+        packet, fds, _, _ = socket.recv_fds(sock, MAX_PACKET, 1, flags)
+    except (ConnectionError, BrokenPipeError):
+        return None, []
+    try:
+        return (decode(packet) if packet else None), fds
+    except ChannelError:
+        for descriptor in fds:
+            os.close(descriptor)
+        raise

@@ -57,6 +57,9 @@ class Owner(Protocol):
     def reaped(self, pid: int, status: int) -> None:
         """Another child has ended with `status`."""
 
+    def lost(self, message: channel.Lost) -> None:
+        """A worker has lost lines of the log."""
+
     def gone(self, slot: int, child: Child, status: int) -> None:
         """The worker in `slot` has ended with `status` (negative: the signal)."""
 
@@ -95,6 +98,11 @@ class Children:
             else:
                 logs.say(f"worker in slot {action.slot} (pid {child.pid}) did not leave in time: killed")
                 self._signal(child, signal.SIGKILL)
+
+    def reopened(self, index: int, descriptor: int) -> None:
+        """Tell every worker that log file number `index` is the file `descriptor` now."""
+        for child in self.by_slot.values():
+            channel.send(child.sock, channel.Reopened(index), [descriptor])
 
     def kill_all(self) -> None:
         """SIGKILL every worker."""
@@ -191,6 +199,8 @@ class Children:
                     self._pool.asked(slot)
                 elif isinstance(message, channel.ReloadWanted):
                     self._owner.want_reload(message.reason)
+                elif isinstance(message, channel.Lost):
+                    self._owner.lost(message)
             self._deafen(child)
         except BlockingIOError:
             return

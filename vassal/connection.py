@@ -31,6 +31,7 @@ from vassal.protocol import Answered, Refused, Request, Talk
 
 if TYPE_CHECKING:
     from vassal.crew import Member
+    from vassal.logbook.variables import Entry
     from vassal.loop import Loop, Port
     from vassal.out import Out
     from vassal.response import Response
@@ -47,6 +48,7 @@ class Connection(Client):
     __slots__ = (
         "body",
         "doomed",
+        "entry",
         "held",
         "out",
         "parse",
@@ -66,6 +68,8 @@ class Connection(Client):
         self.request: Request | None = None
         self.body: Body | None = None
         self.out: Out | None = None
+        self.entry: Entry | None = None
+        """A line of the request log that is written when the response is sent."""
         self.waiter: Any = None
         self.started = 0.0
         self.sent = False
@@ -261,6 +265,8 @@ class Connection(Client):
         with contextlib.suppress(OSError):
             data = head + self.loop.stamp.close + body
             me.tx += self.sock.send(data, socket.MSG_NOSIGNAL)
+        if self.loop.log is not None:
+            self.loop.log.answered(self, status, len(head) + len(self.loop.stamp.close), len(body), me)
         self.finish(me, keep=False, linger=True)
 
     # --- responses -----------------------------------------------------------------------------------------------
@@ -317,6 +323,8 @@ class Connection(Client):
 
     def finish(self, me: Member, *, keep: bool, linger: bool = False) -> None:
         """The response is sent: wait for the next request, or end."""
+        if self.entry is not None and self.loop.log is not None:
+            self.loop.log.done(self)
         self.request = None
         self.sent = False
         if self.body is not None:
@@ -373,6 +381,8 @@ class Connection(Client):
 
     def release(self) -> None:
         """Give up body and output."""
+        if self.entry is not None and self.loop.log is not None:
+            self.loop.log.done(self, broken=True)
         if self.body is not None:
             self.body.close()
         if self.out is not None:

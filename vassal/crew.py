@@ -36,9 +36,11 @@ class Member:
     """One thread: number 0 is the main thread, `spare` marks the one that never runs the app."""
 
     __slots__ = (
+        "began",
         "claim",
         "counts",
         "exceptions",
+        "flush",
         "ident",
         "last",
         "now",
@@ -64,21 +66,27 @@ class Member:
         self.times = row.times
         self.counts = row.counts
         self.now = monotonic()
+        self.began = 0.0
+        """When its last app call began."""
         self.last = 0.0
         """When its last app call ended."""
+        self.flush: Callable[[], None] | None = None
+        """Writes the lines of the request log that have come together."""
         self.requests = 0
         self.exceptions = 0
         self.tx = 0
         self.running = 0.0
 
     def publish(self) -> None:
-        """Copy the counters to the scoreboard."""
+        """Copy the counters to the scoreboard; write the request log's lines."""
         counts = self.counts
         counts[scoreboard.REQUESTS] = self.requests
         counts[scoreboard.EXCEPTIONS] = self.exceptions
         counts[scoreboard.TX] = self.tx
         counts[scoreboard.RUNNING] = int(self.running * 1e6)
         self.times[scoreboard.LAST] = self.last
+        if self.flush is not None:
+            self.flush()
 
 
 class FairQueue:
@@ -187,12 +195,14 @@ class Crew:
     def _new_member(self) -> Member:
         number = len(self.members)
         member = Member(number, self._row(number))
+        member.flush = self.main.flush
         self.members.append(member)
         self._start(lambda: self._live(member), f"vassal-app-{number}")
         return member
 
     def _new_spare(self) -> Member:
         member = Member(self.threads, self._row(self.threads), spare=True)
+        member.flush = self.main.flush
         self._start(lambda: self._live(member), "vassal-io")
         self.spare = member
         return member

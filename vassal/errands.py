@@ -13,11 +13,12 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from vassal import link, logs, sessions
+from vassal import link, sessions
 from vassal.jobs import Jobs
 
 if TYPE_CHECKING:
     from vassal.config import Settings
+    from vassal.logbook.outlet import Outlet
 
 PATIENCE = 30.0
 """Seconds to wait for `Activate`, which the emperor sends right after the spawn."""
@@ -27,8 +28,9 @@ _SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 class Errands:
     """Runs them; `run` returns the exit status."""
 
-    def __init__(self, end: link.End, settings: Settings) -> None:
+    def __init__(self, end: link.End, settings: Settings, outlet: Outlet) -> None:
         self._end = end
+        self._outlet = outlet
         self._selector = selectors.DefaultSelector()
         self._jobs = Jobs(settings, self._selector, self._tell)
         self._signals: list[int] = []
@@ -88,13 +90,13 @@ class Errands:
     def _read_link(self) -> None:
         try:
             while (message := self._end.read()) is not None:
-                self._obey(message[0])
+                self._obey(*message)
         except (link.LinkClosed, link.LinkError):
             self._selector.unregister(self._end.fileno())
             self._over = True
             self._jobs.terminate()
 
-    def _obey(self, record: link.Record) -> None:
+    def _obey(self, record: link.Record, fds: tuple[int, ...] = ()) -> None:
         if isinstance(record, link.Activate):
             self._heard = True
             self._jobs.activate(record.minute, record.running, at_once=True)
@@ -108,7 +110,7 @@ class Errands:
                 self._jobs.terminate()
                 self._post(link.Released(*self._jobs.parting()))
         elif isinstance(record, link.ReopenLogs):
-            logs.reopen()
+            self._outlet.reopen(time.monotonic(), fds)
 
     def _tell(self) -> None:
         self._post(self._jobs.report())

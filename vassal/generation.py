@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from vassal import link
     from vassal.config import Settings
+    from vassal.logbook.outlet import Outlet
     from vassal.ports import Ports
 
 
@@ -25,6 +26,8 @@ class Generation:
     loyalty: float
     directory: str
     source: str
+    outlet: Outlet
+    """Where its lines go."""
     unedited: Callable[[], bool] = lambda: False
     """Whether the files that were read are still the same; False, too, where that cannot be found out."""
     restart: Callable[[], None] | None = None

@@ -40,6 +40,10 @@ class Handover:
     """``sys.implementation.cache_tag`` that `origins` are built for."""
     log: str = ""
     """The file (``logto``) that standard output and error are."""
+    first: bool = False
+    """No generation has run before this one."""
+    twin: int = -1
+    """A descriptor for it that does not block, if there is one."""
     files: tuple[tuple[str, ...], int] = ((), 0)
     """What was read, with its checksum: `vassal.unedited.Files`."""
     given: tuple[tuple[str, str], ...] = ()
@@ -71,6 +75,8 @@ def execute(python: str, handover: Handover) -> NoReturn:
     inherited = [fd for _, _, fd in handover.offers] + [fd for _, fd in handover.sockets]
     if handover.link_fd >= 0:
         inherited.append(handover.link_fd)
+    if handover.twin >= 0:
+        inherited.append(handover.twin)
     memory = os.memfd_create("vassal", 0)
     os.write(memory, pickle.dumps(handover))
     os.lseek(memory, 0, os.SEEK_SET)

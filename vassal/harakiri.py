@@ -24,6 +24,7 @@ from vassal.heads import Stamp, error_page
 if TYPE_CHECKING:
     from vassal.connection import Connection
     from vassal.crew import Crew, Member
+    from vassal.logbook.requests import RequestLog
     from vassal.scoreboard import Scoreboard
 
 STACK_SIGNAL = signal.SIGRTMIN + 7
@@ -58,6 +59,7 @@ class Harakiri:
     def __init__(self, crew: Crew, limit: float) -> None:
         self.crew = crew
         self.limit = limit
+        self.log: RequestLog | None = None
         self.struck = False
         """A thread is stuck for good: the worker must be replaced."""
 
@@ -80,10 +82,13 @@ class Harakiri:
         self.struck = True
         member.counts[scoreboard.HARAKIRI] += 1
         logs.say(f"harakiri: {_what(conn)} has been in the app for {took:.1f} s\n{stack_of(member)}")
+        data = gateway_timeout() if answered else b""
+        if self.log is not None:
+            self.log.struck(conn, member, took, data)
         if answered:
             # The thread that is stuck owns the connection, and only it may close; `conn.doomed` keeps it from sending.
             with contextlib.suppress(OSError):
-                conn.sock.send(gateway_timeout(), socket.MSG_NOSIGNAL)
+                conn.sock.send(data, socket.MSG_NOSIGNAL)
         with contextlib.suppress(OSError):
             conn.sock.shutdown(socket.SHUT_RDWR if not answered else socket.SHUT_WR)
         return True

@@ -49,6 +49,7 @@ from vassal.records import (
     Spawned,
     Stats,
     Sweep,
+    Trouble,
     Unspare,
     Unspawned,
 )
@@ -102,6 +103,7 @@ __all__ = [
     "Spawned",
     "Stats",
     "Sweep",
+    "Trouble",
     "Unspare",
     "Unspawned",
     "decode",
@@ -208,7 +210,7 @@ AT_SPAWNER = _schema((Spawned, Unspawned, Exited))
 """What the emperor's end of the fork server's socket may receive."""
 AT_FORK_SERVER = _schema((Spawn, Sweep, Spare, Unspare))
 """What the fork server may receive."""
-_WITH_FDS = (Listening, Contract, Spawn, Spawned)
+_WITH_FDS = (Listening, Contract, ReopenLogs, Spawn, Spawned)
 
 
 def encode(record: Record) -> bytes:

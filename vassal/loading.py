@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from vassal import autoreload, embedded, logs
 from vassal.hooks import HookError
 from vassal.loader import LoadError, load_apps
+from vassal.logbook.outlet import PUMP
 
 if TYPE_CHECKING:
     from vassal.config import Settings
@@ -39,9 +40,10 @@ def load(settings: Settings, hooks: MasterHooks, *, lazy: bool) -> Apps | None:
     if apps is not None:
         gc.collect()
         gc.freeze()  # the workers share what was loaded: a collection must not write to it
-    if apps is not None and threading.active_count() > 1:
+    started = sum(thread.name != PUMP for thread in threading.enumerate()) - 1
+    if apps is not None and started:
         logs.say(
-            f"the app started {threading.active_count() - 1} threads while it was loaded; they do not exist in the "
+            f"the app started {started} threads while it was loaded; they do not exist in the "
             "workers (lazy-apps = true loads the app in each worker instead)"
         )
     return apps

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from vassal.body import Body
     from vassal.heads import Stamp
+    from vassal.logbook.requests import RequestLog
     from vassal.net import Listener
     from vassal.protocol import Refused, Request, Talk
     from vassal.static.serving import Static
@@ -105,6 +106,8 @@ class Loop:
         self.gateway: Gateway
         self.static: Static | None = None
         """Answers requests for files; None: the vassal serves none."""
+        self.log: RequestLog | None = None
+        """None: requests are not logged."""
         self.ports: list[Port] = []
         self.on_scan: Callable[[float], None] = lambda _now: None
         self.on_done: Callable[[bool], None] = lambda _in_time: self.crew.stop()

@@ -19,6 +19,7 @@ from vassal.children import SIGNALS, Children, describe
 from vassal.companions import Companions
 from vassal.gate import Gate
 from vassal.loader import LoadError
+from vassal.logbook.keeper import Keeper
 from vassal.marks import Marks
 from vassal.masterhooks import MasterHooks
 from vassal.remote import Remote
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Sequence
 
+    from vassal.channel import Lost
     from vassal.children import Child
     from vassal.config import Settings
     from vassal.generation import Generation
@@ -67,13 +69,14 @@ class Master:
         self._vitals = Vitals(generation, self._pool, self._board, self._children.by_slot, jobs, self._selector)
         self._hooks = MasterHooks(settings, self._selector, generation.directory, lazy=self._lazy)
         self._gate = Gate(settings, self._selector, self._passed)
+        self._log = Keeper(generation.outlet, self._post)
         self._tally = Tally(generation.loyalty, own=1 if settings.ready_check else 0)
         self._loaded: list[int] = []
         """Slots whose workers wait for the generation to be ready."""
         self._chaining = Chaining(self._pool, generation.unedited, self._post, self.want_reload, lazy=self._lazy)
         self._signals: list[int] = []
         parts = (self._pool, self._children, self._board, self._slumber, self._chaining)
-        remote = Remote(*parts, renew=self.want_reload, signalled=self._signals.append)
+        remote = Remote(*parts, renew=self.want_reload, signalled=self._signals.append, rotate=self._log.rotate)
         self._marks = Marks(settings, generation.directory, self._selector, remote.obey)
         self._judge_at = 0.0
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -98,11 +101,15 @@ class Master:
         if end is not None:
             self._selector.register(end.fileno(), selectors.EVENT_READ, self._read_link)
         self._selector.register(self._wake_read, selectors.EVENT_READ, self._drain_wakeups)
+        self._log.begin(self._selector, self._children)
         titles.master(self._it.name, self._it.number, self._it.settings)
         if problem := self._marks.problem():
             self._fail(link.failure("config", problem))
             return 22
-        if not self._load():
+        with self._log.loading():
+            loaded = self._load()
+        if not loaded:
+            self._log.end()
             return 22
         self._catch_signals()
         while self._finished is None:
@@ -113,6 +120,7 @@ class Master:
                 for key, _ in self._selector.select(self._timeout()):
                     key.data()
             self._flush()
+        self._log.end()
         if self._restarting and self._it.restart is not None:
             self._it.restart()
         return self._finished
@@ -186,10 +194,12 @@ class Master:
         if not self._tally.loyal:
             return LOYAL_EVERY
         often = bool(settings.harakiri or settings.evil_reload_on_rss or touched or settings.idle or self._pool.cheaper)
+        often = often or self._log.often
         return min(STATS_EVERY, settings.heartbeat or STATS_EVERY, 1.0 if often else STATS_EVERY)
 
     def _tick(self, now: float) -> None:
         settings = self._it.settings
+        self._log.look(now)
         self._report(now)
         if settings.heartbeat:
             self._post(link.Heartbeat())
@@ -246,6 +256,8 @@ class Master:
         elif number in (signal.SIGTERM, signal.SIGINT):
             logs.say(f"{signal.Signals(number).name}: stopping")
             self._retire(self._it.settings.reload_mercy, now, final=self._it.link is None)
+        elif number == signal.SIGUSR1:
+            self._log.reopen()
         elif number == signal.SIGQUIT:
             self._children.kill_all()
             self._retire(0, now, final=self._it.link is None)
@@ -256,7 +268,7 @@ class Master:
             return
         try:
             while (message := end.read()) is not None:
-                self._obey(message[0])
+                self._obey(*message)
         except (link.LinkClosed, link.LinkError):
             self._lost_emperor()
 
@@ -271,7 +283,7 @@ class Master:
             self._retire(self._it.settings.reload_mercy, time.monotonic())
             self._hooks.emperor("lost")
 
-    def _obey(self, record: link.Record) -> None:
+    def _obey(self, record: link.Record, fds: Sequence[int]) -> None:
         now = time.monotonic()
         if isinstance(record, link.Activate):
             self._serve_alone(record)
@@ -289,7 +301,7 @@ class Master:
         elif isinstance(record, link.KeepWorkers):
             self._chaining.keep()
         elif isinstance(record, link.ReopenLogs):
-            logs.reopen()
+            self._log.reopen(fds)
         elif isinstance(record, link.Report):
             self._report(now, always=True)
 
@@ -323,6 +335,7 @@ class Master:
             scoreboard=self._board,
             apps=self._apps,
             probe=self._gate.end_for(slot),
+            outlet=self._log.outlet,
         )
 
     def leave(self) -> None:
@@ -332,6 +345,7 @@ class Master:
         self._vitals.leave()
         self._hooks.leave()
         self._marks.leave()
+        self._log.outlet.leave()
         os.close(self._wake_read)
         os.close(self._wake_write)
         if self._it.link is not None:
@@ -403,6 +417,10 @@ class Master:
     def _end(self) -> None:
         """A control daemon has ended, and so does the generation; the emperor then starts the vassal anew."""
         self._retire(self._it.settings.reload_mercy, time.monotonic(), final=self._it.link is None)
+
+    def lost(self, message: Lost) -> None:
+        """Sum up what workers could not log."""
+        self._log.lost(message.label, message.lines, message.reason)
 
     def gone(self, slot: int, child: Child, status: int) -> None:
         """Count what the worker in `slot` did; before the generation is ready its death is the generation's."""

@@ -72,7 +72,7 @@ class Outbox:
             out = Out()
             out.put_whole(memoryview(data)[sent:])
             conn.send_later(me, out, keep=keep, linger=linger)
-        elif keep and not conn.buffer and conn.body is None and not self._loop.retiring:
+        elif keep and not conn.buffer and conn.body is None and not self._loop.retiring and conn.entry is None:
             # What `Connection.finish` does, for the common case.
             conn.request = None
             conn.sent = False

@@ -263,7 +263,10 @@ class KeepWorkers(Record):
 
 @dataclass(frozen=True, slots=True)
 class ReopenLogs(Record):
-    """Reopen log files by their names."""
+    """Reopen log files by their names. The descriptor beside it is the vassal's standard error from now on.
+
+    It comes where the emperor keeps a log for this vassal; a vassal that has a log of its own closes it.
+    """
 
     NAME: ClassVar[str] = "reopen-logs"
 
@@ -339,6 +342,14 @@ class Exited(Record):
     status: int
 
 
+@dataclass(frozen=True, slots=True)
+class Trouble(Record):
+    """Something is wrong with the vassal's own log, which may therefore not say so itself. One line for people."""
+
+    NAME: ClassVar[str] = "trouble"
+    text: str
+
+
 FROM_VASSAL: tuple[type[Record], ...] = (
     Hello,
     Facts,
@@ -352,6 +363,7 @@ FROM_VASSAL: tuple[type[Record], ...] = (
     ReloadWanted,
     Parking,
     Chained,
+    Trouble,
     CronReport,
     DaemonReport,
 )

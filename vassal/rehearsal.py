@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from vassal import channel, generation, identity, link, loader, master, net, ports, scoreboard, worker
 from vassal.config import Inject, Settings, load_vassal
+from vassal.logbook import outlet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,7 +100,17 @@ def _be_master(settings: Settings, stack: contextlib.ExitStack) -> None:
     addresses = ports.Ports(settings, "/", [])
     end = link.End(theirs, link.AT_VASSAL)
     it = master.Master(
-        generation.Generation("rehearsal", 1, settings, addresses, end, float(settings.loyalty), "/", "/rehearsal.ini")
+        generation.Generation(
+            name="rehearsal",
+            number=1,
+            settings=settings,
+            ports=addresses,
+            link=end,
+            loyalty=float(settings.loyalty),
+            directory="/",
+            source="/rehearsal.ini",
+            outlet=outlet.Outlet(settings, "/", "rehearsal"),
+        )
     )
     stack.callback(it.leave)
     it._selector.register(end.fileno(), selectors.EVENT_READ, it._read_link)

@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 
 class Remote:
-    """Obeys. `renew` asks for a new generation and says why, `signalled` does what a signal to the master does."""
+    """Obeys.
+
+    `renew` asks for a new generation and says why, `signalled` does what a signal to the master does, `rotate` begins
+    new log files.
+    """
 
     def __init__(  # noqa: PLR0913 (wiring: the parts of a master that have commands)
         self,
@@ -34,6 +38,7 @@ class Remote:
         *,
         renew: Callable[[str], None],
         signalled: Callable[[int], None],
+        rotate: Callable[[], None],
     ) -> None:
         self._pool = workers
         self._children = children
@@ -46,7 +51,8 @@ class Remote:
             "q": lambda _: signalled(signal.SIGTERM),
             "Q": lambda _: signalled(signal.SIGQUIT),
             "s": lambda _: self._tell(),
-            "l": _reopen,
+            "l": lambda _: signalled(signal.SIGUSR1),
+            "L": lambda _: rotate(),
             "p": lambda _: slumber.pause(time.monotonic()),
             "C": lambda _: slumber.go_cheap(time.monotonic()),
             "+": lambda why: self._resize(why, 1),
@@ -84,8 +90,3 @@ class Remote:
 
 def _choose(why: str) -> None:
     logs.say(f"{why}: all pipes are read, there is none to be chosen")
-
-
-def _reopen(why: str) -> None:
-    logs.say(f"{why}: opening the logs again")
-    logs.reopen()

@@ -103,6 +103,8 @@ class Response:
     bodyless = False
     count = 0
     """Bytes of body so far."""
+    head_size = 0
+    """Bytes of the head, once it is made by `head`."""
     failed = False
     """The app raised after the head had gone out."""
     body = b""
@@ -288,7 +290,9 @@ class Response:
             else:
                 self.close = True  # only the end of the connection tells the end of the body
         parts.append(self.tail())
-        return b"".join(parts)
+        data = b"".join(parts)
+        self.head_size = len(data)
+        return data
 
     def tail(self) -> bytes:
         """Return our own fields and the empty line; decide about keep-alive."""

@@ -20,6 +20,7 @@ from vassal import embedded, emperorhooks, handover, hooks, identity, interprete
 from vassal.config import ConfigError, Inject, Settings, load_vassal
 from vassal.config.reader import default_reader
 from vassal.generation import Generation
+from vassal.logbook import outlet
 from vassal.unedited import Files
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Start:
         self._offers = offers
         self._base = os.path.dirname(contract.source) or "/"
         self._on_demand = False
+        self._first = is_first(contract, offers)
         self._read_files = Files((), 0)
         self._given: tuple[tuple[str, str], ...] = ()
 
@@ -56,6 +58,7 @@ class Start:
         """Start and serve; return the exit status."""
         contract = self._contract
         logs.introduce(f"{contract.name}/{contract.generation}" if self._end else contract.name)
+        logs.prepare()
         self._post(link.Hello(link.PROTOCOL))
         try:
             settings, chosen, bound = self._prepare()
@@ -65,7 +68,8 @@ class Start:
                 return run_errands(self._end, contract, settings)
             if chosen.execute:
                 self._execute(settings, chosen, bound)
-            return finish(self._end, contract, settings, chosen, bound, self._read_files, self._given)
+            files, given = self._read_files, self._given
+            return finish(self._end, contract, settings, chosen, bound, files, given, first=self._first)
         except StartError as error:
             return fail(self._end, error)
         except interpreter.InterpreterError as error:
@@ -253,9 +257,7 @@ class Start:
         return [ports.Offer(offer.key, "gone", offer.sock) for offer in self._offers]
 
     def _open_logs(self, settings: Settings) -> None:
-        path = settings.logto2 or settings.logto or settings.daemonize
-        if path:
-            logs.use_file(os.path.join(self._base, path))
+        outlet.use_direct(settings, self._base, first=self._first)
 
     # --- another interpreter -------------------------------------------------------------------------------------
 
@@ -275,6 +277,8 @@ class Start:
                 origins=handover.origins(),
                 tag=sys.implementation.cache_tag or "",
                 log=logs.file(),
+                twin=logs.twin(),
+                first=self._first,
                 files=(self._read_files.paths, self._read_files.sum),
                 given=self._given,
             ),
@@ -283,6 +287,11 @@ class Start:
     def _post(self, record: link.Record) -> None:
         if self._end is not None:
             post(self._end, record)
+
+
+def is_first(contract: link.Contract, offers: Sequence[ports.Offer]) -> bool:
+    """Whether no generation has run before this one: only then may ``log-truncate`` empty the log."""
+    return contract.generation <= 1 and not offers
 
 
 def limit(settings: Settings) -> None:
@@ -378,8 +387,14 @@ def run_errands(end: link.End, contract: link.Contract, settings: Settings) -> i
     """
     from vassal.errands import Errands  # noqa: PLC0415 (nobody else needs it)
 
-    move_in(settings, os.path.join(os.path.dirname(contract.source) or "/", settings.chdir or ""))
-    return Errands(end, settings).run()
+    base = os.path.dirname(contract.source) or "/"
+    move_in(settings, os.path.join(base, settings.chdir or ""))
+    try:
+        places = outlet.Outlet(settings, base, contract.name)
+        places.take_over()
+    except logs.LogError as error:
+        raise StartError("config", str(error)) from None
+    return Errands(end, settings, places).run()
 
 
 def finish(  # noqa: PLR0913, PLR0917 (what an exec hands over)
@@ -390,15 +405,21 @@ def finish(  # noqa: PLR0913, PLR0917 (what an exec hands over)
     bound: ports.Ports,
     files: Files,
     given: Sequence[tuple[str, str]] = (),
+    *,
+    first: bool,
 ) -> int:
     """Turn this process into the app's interpreter and run its master; return the exit status."""
     base = os.path.dirname(contract.source) or "/"
     directory = os.path.join(base, settings.chdir or "")
-    first = dict(os.environ)
+    environment = dict(os.environ)
     try:
         move_in(settings, directory)
+        places = outlet.Outlet(settings, base, contract.name, first=first)
+        places.take_over()
     except StartError as error:
         return fail(end, error)
+    except logs.LogError as error:
+        return fail(end, StartError("config", str(error)))
     interpreter.enter(chosen)
     wanted = [value for name, value in settings.env if name == "PYTHONPATH"]  # -I has made the interpreter ignore it
     entries = [entry for value in wanted for entry in reversed(value.split(":")) if entry]
@@ -420,8 +441,9 @@ def finish(  # noqa: PLR0913, PLR0917 (what an exec hands over)
         loyalty=float(settings.loyalty),
         directory=base,
         source=contract.source,
+        outlet=places,
         unedited=files.unedited,
-        restart=None if end is not None else lambda: alone(contract, bound, first),
+        restart=None if end is not None else lambda: alone(contract, bound, environment),
     )
     return Master(generation).run()
 
@@ -462,12 +484,14 @@ def resume(descriptor: int) -> int:
         offers = [ports.Offer(key, inode, _socket(fd)) for key, inode, fd in given.offers]
         return Start(end, contract, offers).run()
     logs.introduce(f"{contract.name}/{contract.generation}" if end else contract.name)
-    logs.remember(given.log)
+    logs.remember(given.log, given.twin)
+    logs.style(given.settings.log_date, given.settings.log_prefix)
     directory = os.path.join(os.path.dirname(contract.source) or "/", given.settings.chdir or "")
     bound = ports.Ports(given.settings, directory, [])
     for port, (inode, fd), fresh in zip(bound.ports, given.sockets, given.fresh, strict=True):
         port.inode, port.sock, port.fresh = inode, _socket(fd), fresh
-    return finish(end, contract, given.settings, given.chosen, bound, Files(*given.files), given.given)
+    files = Files(*given.files)
+    return finish(end, contract, given.settings, given.chosen, bound, files, given.given, first=given.first)
 
 
 def _socket(descriptor: int) -> socket.socket:

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from vassal import autoreload, channel, embedded, logs, scoreboard
 from vassal.body import EMPTY, IN_MEMORY
-from vassal.channel import Accept, ChannelError, Failed, Leaving, Loaded, ReloadWanted, Retire
+from vassal.channel import Accept, ChannelError, Failed, Leaving, Loaded, Lost, ReloadWanted, Reopened, Retire
 from vassal.harakiri import Harakiri, prepare
 from vassal.heads import BadResponse, Stamp, remove_headers
 from vassal.loader import Apps, LoadError, load_apps, load_imports
+from vassal.logbook import requests
 from vassal.loop import Limits, Loop, Port
 from vassal.net import Listener
 from vassal.protocol.http import HttpProtocol, check_httptools
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from vassal.config.settings import Settings
     from vassal.connection import Connection
     from vassal.crew import Member
+    from vassal.logbook.outlet import Outlet
+    from vassal.logbook.requests import RequestLog
     from vassal.protocol import Talk
     from vassal.scoreboard import Scoreboard
 
@@ -51,6 +54,8 @@ ORPHAN_MERCY = 5.0
 KEEP_ALIVE = 65.0
 """Seconds that an idle HTTP connection is kept where http-keepalive is just on: longer than the 60 s after which nginx
 and the load balancers of the large clouds close theirs, so that they do not meet a connection that closes just then."""
+TELL_EVERY = 1.0
+"""Seconds between two words to the master about lines of the log that were lost."""
 QUEUE_PER_THREAD = 2
 """Requests a thread that may wait here before connections are left to the other workers."""
 
@@ -70,6 +75,7 @@ class WorkerPlan:
         apps: loaded by the master already, or None: load them here.
         probe: a connection of the master's, on which it asks before anybody else may (``ready-check``).
         id: the worker's own number, from 1 to ``processes``; its successor has the same.
+        outlet: where its lines go; None: no request is logged.
     """
 
     number: int
@@ -82,12 +88,15 @@ class WorkerPlan:
     apps: Apps | None
     probe: socket.socket | None = None
     id: int = 0
+    outlet: Outlet | None = None
 
 
 def run(plan: WorkerPlan) -> int:
     """Be worker `plan.number` until it retires; return the exit status. Never raises."""
+    worker = None
     try:
-        return _Worker(plan).run()
+        worker = _Worker(plan)
+        return worker.run()
     except LoadError as error:
         logs.say(f"cannot load the app: {error.reason}\n{error.detail}".rstrip())
         channel.send(plan.channel, Failed(error.stage, error.reason, error.detail))
@@ -95,6 +104,9 @@ def run(plan: WorkerPlan) -> int:
     except BaseException:  # noqa: BLE001 (nothing above us could do better than this line)
         logs.say("the worker failed:\n" + traceback.format_exc().rstrip())
         return EXIT_CRASHED
+    finally:
+        if worker is not None:
+            worker.end_log()
 
 
 class _Worker:
@@ -106,6 +118,8 @@ class _Worker:
         self._loop: Loop
         self._probe_port: Port
         self._harakiri: Harakiri | None = None
+        self._log: RequestLog | None = None
+        self._tell_at = 0.0
 
     def run(self) -> int:
         plan = self.plan
@@ -157,7 +171,7 @@ class _Worker:
 
     def _on_channel(self, me: Member) -> None:
         try:
-            message = channel.receive(self.plan.channel)
+            message, fds = channel.receive_with_fds(self.plan.channel)
         except BlockingIOError:
             return
         except ChannelError as error:
@@ -168,6 +182,9 @@ class _Worker:
                 self._loop.start_accepting()
         elif isinstance(message, Retire):
             self._loop.retire(me.now, message.mercy)
+        elif isinstance(message, Reopened) and self.plan.outlet is not None:
+            for descriptor in fds:
+                self.plan.outlet.adopt(message.index, descriptor)
         elif message is None:  # the master is dead
             self._loop.ignore(self.plan.channel.fileno())
             self._loop.retire(me.now, ORPHAN_MERCY)
@@ -183,12 +200,37 @@ class _Worker:
         main_is_free = crew.main.serving is None
         crew.stop()
         if not (main_is_free and in_time):
+            self.end_log()
             for stream in (sys.stdout, sys.stderr):
                 try:
                     stream.flush()
                 except (OSError, ValueError):
                     continue
             os._exit(EXIT_RETIRED)
+
+    # --- the log -------------------------------------------------------------------------------------------------
+
+    def _prepare_log(self, loop: Loop, gateway: Gateway) -> None:
+        plan = self.plan
+        if plan.outlet is None:
+            return
+        beside = sum(key.startswith("wsgi.") for port in loop.ports[:1] for key in port.facts)
+        self._log = loop.log = gateway.log = requests.prepare(
+            self.settings, plan.outlet, plan.scoreboard, plan.number, beside
+        )
+        if self._log is not None:
+            loop.crew.main.flush = self._log.settle
+
+    def _tell_losses(self) -> None:
+        if self.plan.outlet is not None:
+            for label, lines, why in self.plan.outlet.losses():
+                channel.send(self.plan.channel, Lost(label, lines, why))
+
+    def end_log(self) -> None:
+        """Write the last lines, and tell of what was lost."""
+        if self._log is not None:
+            self._log.end()
+        self._tell_losses()
 
     # --- putting it together -------------------------------------------------------------------------------------
 
@@ -218,6 +260,7 @@ class _Worker:
         if plan.probe is not None:
             self._probe_port = self._port(Listener(plan.probe, "http", "ready-check"), trust)
         loop.on_done = self._done
+        self._prepare_log(loop, gateway)
         self._arrange_end(loop, gateway)
         loop.listen_to(plan.channel.fileno(), self._on_channel)
         loop.listen_to(self._wake_read, self._on_signal)
@@ -239,9 +282,16 @@ class _Worker:
                 gateway.on_request = recycler.count
         if settings.harakiri:
             self._harakiri = Harakiri(loop.crew, settings.harakiri)
-            loop.crew.on_tick = self._look_for_harakiri
+            self._harakiri.log = self._log
+        if settings.harakiri or self._log is not None:
+            loop.crew.on_tick = self._tick
 
-    def _look_for_harakiri(self, now: float) -> None:
+    def _tick(self, now: float) -> None:
+        if self._log is not None:
+            self._log.flush()  # a batch that takes long must not keep its lines
+            if now >= self._tell_at:
+                self._tell_at = now + TELL_EVERY
+                self._tell_losses()
         harakiri = self._harakiri
         if harakiri is not None and harakiri.look(now):
             self._leave(f"harakiri: a request took longer than {self.settings.harakiri} s")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from vassal.crew import Member
     from vassal.heads import Stamp
     from vassal.loader import Apps, WSGIApp
+    from vassal.logbook.requests import RequestLog
     from vassal.loop import Loop
 
 MSG_NOSIGNAL = socket.MSG_NOSIGNAL
@@ -57,6 +58,8 @@ class Gateway:
         self.harakiri = False
         """The master must be able to see who is answered (harakiri)."""
         self.on_request: Callable[[], None] | None = None
+        self.log: RequestLog | None = None
+        """None: requests are not logged."""
 
     def serve(self, conn: Connection, me: Member) -> None:  # noqa: C901, PLR0912, PLR0915 (the hot path: see `Loop.lead`)
         """Run the app for the request that `conn` holds and see to its response. `me` is the main or an app thread."""
@@ -74,7 +77,7 @@ class Gateway:
         if self.harakiri:
             me.counts[scoreboard.SOCKET] = conn.fd + 1
             me.counts[scoreboard.STATE] = scoreboard.NOTHING_SENT
-        me.times[scoreboard.SINCE] = began = monotonic()
+        me.times[scoreboard.SINCE] = me.began = began = monotonic()
         response = Response(self, conn, request, me)
         result: Any = None
         try:
@@ -135,7 +138,10 @@ class Gateway:
                 self._send_large(response, b"".join(parts), body, me)
                 return
             parts.append(body)
-        self._send_small(response, b"".join(parts), me)
+        data = b"".join(parts)
+        if self.log is not None:
+            self.log.small(response, len(data), size, len(parts), me)
+        self._send_small(response, data, me)
 
     def _send_small(self, response: Response, data: bytes, me: Member) -> None:
         """Send a complete response: with others at the end of the turn, where the app's calls are quick."""
@@ -148,6 +154,8 @@ class Gateway:
     def _send_large(self, response: Response, head: bytes, body: bytes, me: Member) -> None:
         """Send a complete response without copying its body."""
         conn = response.conn
+        if self.log is not None:
+            self.log.later(response, len(head), len(body), len(response.parts or ()) - 2, me)
         try:
             sent = conn.sock.sendmsg((head, body), (), MSG_NOSIGNAL)
         except BlockingIOError:
@@ -241,6 +249,8 @@ class Gateway:
         """The app is through: end the body and decide what becomes of the connection."""
         conn = response.conn
         request = response.request
+        if self.log is not None:
+            self.log.stream(response, me)
         if response.file is not None and not response.failed:
             conn.send_later(me, response.file, keep=not response.close, linger=request.keep_alive)
             return

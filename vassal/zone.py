@@ -15,6 +15,38 @@ if TYPE_CHECKING:
 LOCALTIME = "/etc/localtime"
 
 
+STEP = 7 * 86400
+"""Seconds between two samples: no zone changes its clocks to and fro within a week."""
+FORECAST = 3 * 366 * 86400
+"""Seconds that a forecast reaches; a process that runs longer keeps its last offset."""
+
+
+def forecast(now: int, step: int = STEP, reach: int = FORECAST) -> Callable[[int], int]:
+    """Return what `offset` does, for times from `now` on, out of what the process's own zone says today.
+
+    It loads nothing, and goes on to be right when the app has set another zone.
+    """
+
+    def east(second: int) -> int:
+        return time.localtime(second).tm_gmtoff
+
+    changes = [(now - step, east(now - step))]
+    for end in range(now, now + reach, step):
+        if east(end) != changes[-1][1]:
+            low, high = end - step, end
+            while high - low > 1:
+                middle = (low + high) // 2
+                low, high = (low, middle) if east(middle) != changes[-1][1] else (middle, high)
+            changes.append((high, east(high)))
+
+    def of_zone(second: int) -> int:
+        while len(changes) > 1 and second >= changes[1][0]:
+            changes.pop(0)
+        return changes[0][1]
+
+    return of_zone
+
+
 def offset() -> Callable[[int], int]:
     """Return a function from epoch seconds to seconds east of UTC, for the zone of ``TZ``, or else the machine's."""
     from datetime import UTC, datetime, timedelta  # noqa: PLC0415 (only where there are cron lines)

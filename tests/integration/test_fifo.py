@@ -143,9 +143,15 @@ class Master:
         for action in self.pool.decide(0):
             self.pool.loaded(action.slot, 0)
         monkeypatch.setattr(remote.logs, "say", lambda text: self.done.append(f"says {text}"))
-        monkeypatch.setattr(remote.logs, "reopen", lambda: self.done.append("reopens"))
         self.remote = remote.Remote(
-            self.pool, self, self, self, self, renew=self._note("renews"), signalled=self._note("signalled")
+            self.pool,
+            self,
+            self,
+            self,
+            self,
+            renew=self._note("renews"),
+            signalled=self._note("signalled"),
+            rotate=lambda: self.done.append("rotates"),
         )
 
     def _note(self, word):
@@ -185,7 +191,8 @@ class Master:
         ("c", ["chains master-fifo: c"]),
         ("q", [f"signalled {int(signal.SIGTERM)}"]),
         ("Q", [f"signalled {int(signal.SIGQUIT)}"]),
-        ("l", ["says master-fifo: l: opening the logs again", "reopens"]),
+        ("l", [f"signalled {int(signal.SIGUSR1)}"]),
+        ("L", ["rotates"]),
         ("p", ["pauses"]),
         ("C", ["goes cheap"]),
         ("0", ["says master-fifo: 0: all pipes are read, there is none to be chosen"]),

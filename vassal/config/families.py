@@ -104,12 +104,6 @@ REFUSED: tuple[Row, ...] = (
         "watch the log or `emperor status --json` with your monitoring",
     ),
     (
-        "log-route log-req-route log-filter log-drain log-socket",
-        "log lines are not sorted by pattern",
-        "sort them in Python's logging, or behind the log",
-    ),
-    ("log-micros", "times of the default line stay in milliseconds", "write %(micros) into log-format"),
-    (
         (
             "cache cache2 cache-* check-cache add-cache-item load-file-in-cache load-file-in-cache-gzip queue "
             "queue-* sharedarea upload-progress rpc-*"
@@ -252,7 +246,9 @@ ACCEPTED: tuple[Row, ...] = (
     ("plugin-dir plugins-dir autoload", "there are no plugins to load", ""),
     ("memory-report", "memory is shown by `emperor status`, not in each log line", ""),
     ("py-call-osafterfork py-call-uwsgi-fork-hooks py-master-check-signals", "forks are told to Python always", ""),
-    ("log-master log-master-* threaded-logger log-sendfile notfound-log", "whole lines are written in any case", ""),
+    ("log-master log-master-* threaded-logger notfound-log", "whole lines are written in any case", ""),
+    ("log-reopen", "each generation opens log files by their names", ""),
+    ("logfile-chown", "log files are opened with the vassal's own identity, and belong to it", ""),
     (
         "offload-thread offload-threads disable-sendfile",
         "files and slow clients are served by the worker's loop in any case",

@@ -42,9 +42,11 @@ class Talk:
         common: the environ that `tail` makes.
         length: the bytes of body that `tail` announces.
         count: heads read in full.
+        size: bytes of the last head, or packet, without its target; for the log.
+        vars: entries of the environ that it made; for the log.
     """
 
-    __slots__ = ("believe", "common", "count", "facts", "length", "tail")
+    __slots__ = ("believe", "common", "count", "facts", "length", "size", "tail", "vars")
 
     def __init__(self, facts: dict[str, Any], believe: Callable[[dict[str, Any]], None] | None = None) -> None:
         self.facts = facts
@@ -52,7 +54,7 @@ class Talk:
         self.tail = b""
         self.common = facts
         self.length = 0
-        self.count = 0
+        self.count = self.size = self.vars = 0
 
 
 class Request:

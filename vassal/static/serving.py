@@ -252,7 +252,10 @@ class Static:
         """The common case: a small file, whole, to a client that keeps its connection."""
         body = entry.body
         assert body is not None  # noqa: S101 (what the caller has seen)
-        data = b"".join((self._head(entry), self.loop.stamp.keep, body))
+        head = self._head(entry)
+        data = b"".join((head, self.loop.stamp.keep, body))
+        if self.loop.log is not None:
+            self.loop.log.file(conn, head, len(data) - len(body), len(body), me)
         self.loop.outbox.deliver(conn, data, me, keep=True, linger=True)
 
     def _head(self, entry: Entry) -> bytes:
@@ -293,6 +296,8 @@ class Static:
         finally:
             if fd >= 0:
                 os.close(fd)
+        if self.loop.log is not None:
+            self.loop.log.file_later(conn, response, len(head), me)
         conn.send_later(me, out, keep=not response.close, linger=request.keep_alive)
 
     def _open_again(self, entry: Entry) -> int:

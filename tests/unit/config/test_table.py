@@ -34,7 +34,7 @@ POPULAR = (
 
 # fmt: off
 NOT_OFFERED = (
-    "route", "log-route", "spooler", "spooler-chdir", "spooler-import", "subscribe-to", "gevent", "async", "ugreen",
+    "route", "log-alarm", "spooler", "spooler-chdir", "spooler-import", "subscribe-to", "gevent", "async", "ugreen",
     "mules", "alarm", "cgroup",
 )
 # fmt: on

@@ -19,7 +19,7 @@ def test_the_log_file_is_known_after_an_exec(tmp_path, monkeypatch):
     memory = os.memfd_create("handover")
     os.write(memory, pickle.dumps(given))
     os.lseek(memory, 0, os.SEEK_SET)
-    monkeypatch.setattr(start, "finish", lambda *_: 0)
+    monkeypatch.setattr(start, "finish", lambda *_, **__: 0)
     monkeypatch.setattr(logs, "_file", [])
     monkeypatch.setattr(logs, "_who", ["vassal"])
     assert start.resume(memory) == 0

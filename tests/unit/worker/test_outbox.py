@@ -11,7 +11,7 @@ class Client:
 
     def __init__(self, sends):
         self.sock = self
-        self.buffer, self.body, self.watched, self.request = b"", None, 1, object()
+        self.buffer, self.body, self.entry, self.watched, self.request = b"", None, None, 1, object()
         self.sends = sends
         self.got = b""
         self.ended = None
