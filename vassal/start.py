@@ -16,7 +16,20 @@ import traceback
 from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
-from vassal import embedded, emperorhooks, handover, hooks, identity, interpreter, link, logs, net, ondemand, ports
+from vassal import (
+    embedded,
+    emperorhooks,
+    handover,
+    hooks,
+    identity,
+    interpreter,
+    link,
+    logs,
+    net,
+    ondemand,
+    ports,
+    streams,
+)
 from vassal.config import ConfigError, Inject, Settings, load_vassal
 from vassal.config.reader import default_reader
 from vassal.generation import Generation
@@ -421,6 +434,7 @@ def finish(  # noqa: PLR0913, PLR0917 (what an exec hands over)
     except logs.LogError as error:
         return fail(end, StartError("config", str(error)))
     interpreter.enter(chosen)
+    streams.settle()
     wanted = [value for name, value in settings.env if name == "PYTHONPATH"]  # -I has made the interpreter ignore it
     entries = [entry for value in wanted for entry in reversed(value.split(":")) if entry]
     interpreter.add_paths((*entries, *settings.pythonpath), directory)

@@ -191,3 +191,25 @@ def test_an_address_that_comes_back_outlives_the_old_generation_while_the_new_on
     (app / "load").touch()
     assert emperor.wait_state("blog", "running")["generation"] == 3
     assert http_get(("127.0.0.1", other)).text == "served"
+
+
+def test_a_log_that_has_no_room_costs_no_request(emperor, app):
+    source = """\
+import sys
+
+def application(environ, start_response):
+    print("o" * 20000)
+    print("e" * 20000, file=sys.stderr, flush=True)
+    environ["wsgi.errors"].write("w" * 20000)
+    environ["wsgi.errors"].flush()
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"served"]
+"""
+    write_file(app / "app.py", source)
+    port = free_port()
+    emperor.write("blog", vassal_text(port, chdir=app, logto="/dev/full"))
+    emperor.wait_state("blog", "running")
+    assert [http_get(("127.0.0.1", port)).text for _ in range(3)] == ["served"] * 3
+    emperor.cli("reload", "blog", check=True)
+    assert http_get(("127.0.0.1", port)).text == "served"
+    assert emperor.status("blog")["exceptions"] == 0

@@ -59,7 +59,7 @@ def test_the_emperors_file_loads_without_a_note():
 def test_the_emperors_file_shows_options_that_exist(tmp_path):
     everything = tmp_path / "emperor.ini"
     everything.write_text(re.sub(r"^; ([a-z-]+ = )", r"\1", EMPEROR_INI.read_text(), flags=re.MULTILINE))
-    assert everything.read_text().count("\nemperor = ") == 2
+    assert everything.read_text().count("\nemperor = ") == 3
     settings = load_emperor(str(everything), sets=(), places=(), environ={})
     assert settings.notes == ()
     assert (settings.tyrant, settings.nofollow, settings.fork_server) == (True, True, False)
