@@ -44,9 +44,10 @@ class Talk:
         count: heads read in full.
         size: bytes of the last head, or packet, without its target; for the log.
         vars: entries of the environ that it made; for the log.
+        checked: bytes at the beginning of a head that is not complete, in which nothing has to be looked for again.
     """
 
-    __slots__ = ("believe", "common", "count", "facts", "length", "size", "tail", "vars")
+    __slots__ = ("believe", "checked", "common", "count", "facts", "length", "size", "tail", "vars")
 
     def __init__(self, facts: dict[str, Any], believe: Callable[[dict[str, Any]], None] | None = None) -> None:
         self.facts = facts
@@ -54,7 +55,7 @@ class Talk:
         self.tail = b""
         self.common = facts
         self.length = 0
-        self.count = self.size = self.vars = 0
+        self.count = self.checked = self.size = self.vars = 0
 
 
 class Request:

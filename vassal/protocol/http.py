@@ -14,6 +14,7 @@ from urllib.parse import unquote_to_bytes
 import httptools
 
 from vassal.protocol import CHUNKED, Refused, Request, Talk
+from vassal.protocol.known import KNOWN_LINE, METHODS, again, remember
 
 OLDEST_HTTPTOOLS = (0, 6, 4)
 """llhttp 9 with its strict defaults. Debian 12 has 0.1.1, whose parser (http_parser) is lax and unmaintained."""
@@ -28,20 +29,18 @@ HEAD = re.compile(
 _REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb"++) (" + _TARGET + rb"++) (HTTP/[0-9]\.[0-9])\r\n").match
 _BARE = re.compile(rb"(?<!\r)\n|\r[^\n]").search
 _FIELD = re.compile(_TOKEN + rb"++:" + _VALUE + rb"*+").fullmatch
-_KNOWN_LINE = re.compile(
-    rb"(GET|POST|PUT|DELETE|PATCH) (/[\x21\x22\x24-\x3e\x40-\x7e]*+)(?:\?([\x21\x22\x24-\x7e]*+))?"
-).fullmatch
 _LENGTH = re.compile(r"[0-9]{1,18}").fullmatch  # ASCII digits only; int() would take "+1", " 1" and "1_0", too
 _HOST = re.compile(r"(?:[0-9A-Za-z._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?").fullmatch
 _ABSOLUTE = re.compile(r"[hH][tT][tT][pP][sS]?://([^/?#]*)(.*)", re.DOTALL).fullmatch
 
-_METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE")}
 _PROTOCOLS = {b"0": "HTTP/1.0", b"1": "HTTP/1.1"}
 _SINGLE = frozenset({"HTTP_HOST", "CONTENT_LENGTH", "CONTENT_TYPE", "HTTP_TRANSFER_ENCODING", "HTTP_EXPECT"})
 """Fields of which a second one is refused: the two ends of a chain would each pick another."""
 _DROPPED = frozenset({b"proxy"})  # HTTP_PROXY would steer the app's own outgoing requests (httpoxy, CVE-2016-5385)
 _KEYS_KEPT = 2048
 _HOSTS_KEPT = 1024
+_KEPT_LENGTH = 128
+"""Bytes of a name that is kept: clients choose them, and those kept are never forgotten."""
 
 _keys: dict[bytes, str] = {}
 _good_hosts: set[str] = set()
@@ -76,7 +75,7 @@ def environ_key(name: bytes) -> str:
     else:
         text = name.decode("ascii").upper().replace("-", "_")
         key = text if text in ("CONTENT_LENGTH", "CONTENT_TYPE") else "HTTP_" + text
-    if len(_keys) < _KEYS_KEPT:
+    if len(_keys) < _KEYS_KEPT and len(name) <= _KEPT_LENGTH:
         _keys[name] = key
     return key
 
@@ -142,16 +141,17 @@ class HttpProtocol:
         """
         tail = talk.tail
         if tail:
-            end = data.find(b"\r\n\r\n") + 4 if talk.length else len(data)
+            end = data.find(b"\r\n\r\n", talk.checked) + 4 if talk.length else len(data)
             start = end - len(tail)
             if start > 0 and data.startswith(tail, start) and end <= self.buffer_size:
-                match = _KNOWN_LINE(data, 0, start)
+                match = KNOWN_LINE(data, 0, start)
                 if match is not None:
-                    return _again(match, talk), data[end:]
+                    talk.checked = 0
+                    return again(match, talk), data[end:]
         return self._read(data, talk)
 
     def _read(self, data: bytes, talk: Talk) -> tuple[Request, bytes] | None:
-        end = data.find(b"\r\n\r\n")
+        end = data.find(b"\r\n\r\n", talk.checked)
         if data[0] in b"\r\n":
             if data[:2] == b"\r\n" and end:  # one empty line before a request is forgiven (RFC 9112 section 2.2)
                 return self._read(data[2:], talk) if len(data) > 2 else None
@@ -159,8 +159,10 @@ class HttpProtocol:
                 raise Refused(400, "empty lines instead of a request")
             return None
         if end < 0:
-            self._check_incomplete(data)
+            self._check_incomplete(data, talk.checked)
+            talk.checked = max(0, len(data) - 3)  # of the end's four bytes, three may be here
             return None
+        talk.checked = 0
         end += 4
         if end == len(data):
             head, rest = data, b""
@@ -178,14 +180,14 @@ class HttpProtocol:
         talk.vars = len(environ)
         talk.count += 1
         if talk.count > 1:  # a connection for one request would only pay for this
-            _remember(talk, request, match)
+            remember(talk, request, match)
         return request, rest
 
     def _judge(self, match: re.Match[bytes], environ: dict[str, Any]) -> Request:
         """Make the request of a head that both readers have read."""
         method, target, minor = match.groups()
         request = Request(environ)
-        environ["REQUEST_METHOD"] = _METHODS.get(method) or method.decode("ascii")
+        environ["REQUEST_METHOD"] = METHODS.get(method) or method.decode("ascii")
         connection = environ.get("HTTP_CONNECTION", "")
         if minor == b"1":
             environ["SERVER_PROTOCOL"] = "HTTP/1.1"
@@ -276,18 +278,21 @@ class HttpProtocol:
             raise Refused(501 if final and not repeated else 400, "a Transfer-Encoding other than chunked")
         request.length = CHUNKED
 
-    def _check_incomplete(self, data: bytes) -> None:
+    def _check_incomplete(self, data: bytes, checked: int) -> None:
         """Refuse what can no longer become a head, before it fills the buffer.
+
+        Only what has come since the last look is looked at: else a client that sends a large head byte by byte would
+        make us read all of it for each of them.
 
         Raises:
             Refused: too long already, or a line that ends is wrong already.
         """
         if len(data) >= self.buffer_size:
             raise Refused(431, f"a head of more than {self.buffer_size} bytes (buffer-size)")
-        line_end = data.find(b"\n")
-        if line_end >= 0 and _REQUEST_LINE(data) is None:
+        line_end = data.find(b"\n", checked)
+        if line_end >= 0 and data.find(b"\n", 0, line_end) < 0 and _REQUEST_LINE(data) is None:
             raise self.diagnose(data)
-        if _BARE(data) is not None:
+        if _BARE(data, max(0, checked - 1)) is not None:
             raise Refused(400, "a bare CR or LF in a head")
 
     def diagnose(self, head: bytes) -> Refused:
@@ -303,42 +308,6 @@ class HttpProtocol:
             if _FIELD(field) is None:
                 return Refused(400, _fault_of(field))
         return Refused(400, "a malformed head")
-
-
-def _again(line: re.Match[bytes], talk: Talk) -> Request:
-    """Return the request for a line in origin form whose fields are known."""
-    method, path, query = line.groups(b"")
-    environ = talk.common.copy()
-    environ["REQUEST_METHOD"] = _METHODS[method]
-    text = path.decode("ascii")
-    if query:
-        environ["QUERY_STRING"] = words = query.decode("ascii")
-        environ["REQUEST_URI"] = f"{text}?{words}"
-    else:
-        environ["REQUEST_URI"] = text
-    if "%" in text:
-        text = unquote_to_bytes(path).decode("latin-1")
-    environ["PATH_INFO"] = text
-    request = Request(environ)
-    if talk.length:
-        request.length = talk.length
-    return request
-
-
-def _remember(talk: Talk, request: Request, match: re.Match[bytes]) -> None:
-    """Keep the fields of `request` for the next one, if they say nothing about this one alone."""
-    if (
-        not request.plain
-        or request.length == CHUNKED
-        or match[2][0] != 47  # "/": an absolute target has replaced the Host
-        or match[1] not in _METHODS
-    ):
-        talk.tail = b""
-        return
-    talk.common = request.environ.copy()
-    talk.common["QUERY_STRING"] = ""
-    talk.length = request.length
-    talk.tail = match.string[match.end(2) : match.end()]
 
 
 def _fault_of(field: bytes) -> str:
@@ -387,7 +356,7 @@ def _check_host(host: str | None, request: Request) -> None:
         return
     if _HOST(host) is None:
         raise Refused(400, "an odd Host")
-    if len(_good_hosts) < _HOSTS_KEPT:
+    if len(_good_hosts) < _HOSTS_KEPT and len(host) <= _KEPT_LENGTH:
         _good_hosts.add(host)
 
 

@@ -34,6 +34,8 @@ _KEPT_LENGTH = 2048
 _LENGTH = re.compile(r"[0-9]{1,18}").fullmatch
 _keys: dict[bytes, str] = {}
 _KEYS_KEPT = 2048
+_KEY_LENGTH = 128
+"""Bytes of a name that is kept: a web server passes on what its clients choose."""
 
 
 class UwsgiProtocol:
@@ -160,6 +162,6 @@ def _key(name: bytes) -> str:
     key = name.decode("latin-1")
     if "." in key or "\0" in key or key in _DROPPED:
         key = ""
-    if len(_keys) < _KEYS_KEPT:
+    if len(_keys) < _KEYS_KEPT and len(name) <= _KEY_LENGTH:
         _keys[name] = key
     return key

@@ -13,12 +13,18 @@ CHOICE = "RFC 9112 section 6.3 lets a server choose, and ours refuses: "
 BOTH = CHOICE + "h11 lets Transfer-Encoding win over Content-Length"
 HOST = "RFC 9112 section 3.2: an invalid Host is a 400; h11 leaves it to the application: "
 TARGET = "h11 leaves the target's form to the application; "
+EXTENSION = "h11 takes any bytes for an extension; RFC 9112 section 7.1.1 has a grammar: "
 TRAILER = "h11 hands all trailers to the application; "
 STRICTER = {
     "chunk-end-lf-last": "h11 takes bare LFs for line ends (RFC 9112 section 2.2 allows it); ours does not",
+    "chunk-ext-after-quote": EXTENSION + "nothing behind a quoted value",
     "chunk-ext-cr": "h11 takes any bytes for an extension; a bare CR in it ends the line for other readers",
     "chunk-ext-long": "RFC 9112 section 7.1.1 asks for a bound; that of h11 is its whole buffer",
+    "chunk-ext-no-value": EXTENSION + "= has a value",
     "chunk-ext-nul": "h11 takes any bytes for an extension; RFC 9112 section 7.1.1 has no NUL there",
+    "chunk-ext-odd-name": EXTENSION + "a name is one token",
+    "chunk-ext-open-quote": EXTENSION + "a quote is closed",
+    "chunk-ext-two-semicolons": EXTENSION + "a name between two semicolons",
     "chunk-size-blank-after": "h11 forgives blanks behind a size on purpose; RFC 9112 section 7.1 has none",
     "chunk-size-tab": "h11 forgives tabs behind a size on purpose; RFC 9112 section 7.1 has none",
     "chunk-trailer-auth": TRAILER + "RFC 9110 section 6.5.1 forbids fields of rights there",

@@ -1,9 +1,10 @@
 """The parser without sockets: what tests/corpus/http cannot say."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import vassal.protocol.http as http_module
 from tests.corpus_reader import cases
 from vassal.body import Body
 from vassal.protocol import CHUNKED, Refused, Talk
@@ -144,12 +145,15 @@ HEADS = st.tuples(
     st.sampled_from(["GET", "HEAD", "POST", "OPTIONS", "FOO"]),
     st.sampled_from(TARGETS),
     st.sampled_from(["1.1", "1.0", "1.2"]),
-    st.lists(st.sampled_from([*FIELDS, "Content-Length: 0", "X-Forwarded-Proto: https"]), max_size=4),
+    st.just(["Host: x"])
+    | st.lists(st.sampled_from([*FIELDS, "Content-Length: 0", "X-Forwarded-Proto: https"]), max_size=4),
 )
+PLAIN = ("1.1", ["Host: x"])
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(HEADS, max_size=6))
+@example([("GET", target, *PLAIN) for target in ("/a", "/a", "/a?", "/?", "/a?b", "/")])
 def test_what_is_remembered_of_a_connection_changes_nothing(heads):
     """A connection that remembers its last fields must read each head as one that remembers nothing."""
     talk = Talk(FACTS)
@@ -176,6 +180,47 @@ def test_the_framing_of_a_request():
     with pytest.raises(Refused) as caught:
         http.parse(head + b"Content-Length: 101\r\n\r\n", Talk(FACTS))
     assert caught.value.status == 413
+
+
+@pytest.mark.parametrize("before", [b"", b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n" * 3])
+def test_a_head_byte_by_byte_is_not_read_again_for_each(monkeypatch, before):
+    """A large head in tiny pieces would else cost a second of a processor."""
+    http, talk = protocol(), Talk(FACTS)
+    while before:
+        request, before = http.parse(before, talk)
+    looked_at = 0
+    search, line = http_module._BARE, http_module._REQUEST_LINE
+
+    def bare(data, start=0):
+        nonlocal looked_at
+        looked_at += len(data) - start
+        return search(data, start)
+
+    def request_line(data):
+        nonlocal looked_at
+        looked_at += data.find(b"\n")
+        return line(data)
+
+    monkeypatch.setattr(http_module, "_BARE", bare)
+    monkeypatch.setattr(http_module, "_REQUEST_LINE", request_line)
+    head = b"GET /" + b"a" * 1000 + b" HTTP/1.1\r\nHost: x\r\n" + b"X-A: b\r\n" * 200
+    for size in range(1, len(head) + 1):
+        assert http.parse(head[:size], talk) is None
+    assert looked_at < 8 * len(head)
+    request, rest = http.parse(head + b"\r\nrest", talk)
+    assert (request.environ["HTTP_HOST"], rest) == ("x", b"rest")
+    assert http.parse(b"GET / HTTP/1.1\r\nHost: y\r\n\r\n", talk)[0].environ["HTTP_HOST"] == "y"
+
+
+def test_what_clients_choose_is_not_kept_without_bounds():
+    """Names and hosts are remembered for good, the fields of a connection as long as it lives."""
+    http, talk = protocol(), Talk(FACTS)
+    long = b"a" * 9000
+    for _ in range(3):
+        http.parse(b"GET / HTTP/1.1\r\nHost: " + long + b"\r\n" + long + b": b\r\n\r\n", talk)
+    assert long.decode() not in http_module._good_hosts
+    assert long not in http_module._keys
+    assert talk.tail == b""
 
 
 def test_buffer_size_bounds_a_head():

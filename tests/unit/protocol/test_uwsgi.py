@@ -4,7 +4,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from vassal.protocol import Refused, Talk
-from vassal.protocol.uwsgi import UwsgiProtocol, _split
+from vassal.protocol.uwsgi import UwsgiProtocol, _keys, _split
 
 NAMES = st.sampled_from(
     ["REQUEST_METHOD", "PATH_INFO", "REMOTE_PORT", "HTTP_HOST", "HTTP_COOKIE", "SERVER_PORT", "x.y"]
@@ -70,3 +70,12 @@ def test_what_is_remembered_is_bounded():
         path = [("REQUEST_METHOD", "GET"), ("PATH_INFO", f"/{number}"), ("REMOTE_PORT", "1"), ("HTTP_HOST", "a")]
         assert protocol.parse(packed(path), Talk({})) is not None
     assert len(protocol._kept) <= 128
+
+
+def test_long_names_are_not_kept():
+    """A web server passes on header names that its clients choose; those kept are never forgotten."""
+    name = "HTTP_" + "A" * 9000
+    parsed = UwsgiProtocol().parse(packed([("REQUEST_METHOD", "GET"), (name, "x")]), Talk({}))
+    assert parsed is not None
+    assert parsed[0].environ[name] == "x"
+    assert name.encode() not in _keys
