@@ -39,7 +39,7 @@ format: $(VENV)/.installed-dev ## Format, and fix what can be fixed
 deb: $(VENV)/.installed ## Build the Debian package for this machine's release into dist/
 	@PIP="$(VENV)/bin/python $(PIP)" packaging/make-deb dist
 
-bench-fleet: $(VENV)/.installed-dev ## Measure drop-to-answer and touch-to-new-code
+bench-fleet: $(VENV)/.installed-dev ## Measure a fleet's life beside uWSGI's emperor, some 15 minutes
 	$(VENV)/bin/python bench/fleet.py $(BENCH_ARGS)
 
 bench-reload: $(VENV)/.installed-dev ## Measure answer times through a touch and a broken deploy, beside uWSGI

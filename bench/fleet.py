@@ -1,13 +1,14 @@
-"""Emperor beside uWSGI's emperor, with the same files: drop, touch, delete, a cold start, memory.
+"""All that a fleet is measured by, Emperor beside uWSGI's emperor with the same files where uWSGI can do it.
 
-Each round has two parts. First the fleet: each emperor alone starts on a place full of vassals. Then the tries: both
-run, idle but for what is tried, and take turns; each try is one vassal that is dropped, touched and deleted.
+The fleet: each emperor alone starts on a place full of vassals. The tries: both run, idle but for what is tried, and
+take turns; each try is one vassal that is dropped, touched and deleted. Then reloads under load (`reload`), a crash
+loop beside healthy vassals (`crashloop`), and fleets that sleep (`sleep`).
 
 The one thing that can go wrong here is an unfair clock. uWSGI polls: what is done right after its last look waits
 longest. So before each of its turns lies a pause that is evenly spread over one period of its polling.
 
-Run: ``make bench-fleet``, with arguments ``make bench-fleet BENCH_ARGS="--tries 5 --rounds 1"``. Prints the tables, and
-writes them with a chart into docs/performance.md. It judges nothing: what is fast enough is for people to say.
+Run: ``make bench-fleet``, some 15 minutes; a part of it ``make bench-fleet BENCH_ARGS="--parts crash"``. Prints the
+tables, and writes them with their charts into docs/performance.md, beside what was wanted.
 """
 
 import argparse
@@ -17,19 +18,22 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import chart
+import crashloop
 import probe
+import reload
 import report
+import sleep
 import uwsgi
 from contenders import Contender, UwsgiContender
 from progress import Progress
-from report import Sample
+from report import Goal, Sample
 
 PERIOD = 3.0
 """Seconds between two looks of uWSGI's emperor, by default."""
@@ -38,6 +42,7 @@ SETTLE = 2.0
 CHART = report.PAGE.with_name("performance-fleet.svg")
 
 DROP, TOUCH, DELETE = "drop to first answer", "touch to new code", "delete to connection refused"
+PARTS = ("fleet", "tries", "load", "crash", "sleep")
 COLD, WEIGHT, SHARED = "cold start until all answer", "memory for each running vassal", "memory of what they share"
 
 
@@ -56,31 +61,28 @@ class Results:
 class Bench:
     """One run."""
 
-    def __init__(self, options: argparse.Namespace, contenders: Sequence[Contender], results: Results) -> None:
+    def __init__(
+        self, options: argparse.Namespace, contenders: Sequence[Contender], results: Results, progress: Progress
+    ) -> None:
         self.options = options
         self.contenders = contenders
         self.results = results
-        self.tries = [len(range(number, options.tries, options.rounds)) for number in range(options.rounds)]
-        self.progress = Progress(len(contenders) * (options.rounds + 3 * options.tries))
-        self._deletes = options.deletes
+        self.progress = progress
 
     def run(self) -> None:
         """All rounds, after one start that is not measured: it compiles what is not compiled yet."""
-        try:
-            for contender in self.contenders:
-                self.progress.stage(f"warming up: {contender.name}")
-                self.first(contender)
-                contender.stop()
-            for number, tries in enumerate(self.tries, 1):
-                order = self.contenders if number % 2 else self.contenders[::-1]
-                for contender in order:
-                    self.progress.stage(f"round {number}: {contender.name}, {self.options.vassals} vassals")
+        for contender in self.contenders:
+            self.progress.stage(f"warming up: {contender.name}")
+            self.first(contender)
+            contender.stop()
+        if "fleet" in self.options.parts:
+            for number in range(self.options.rounds):
+                for contender in self.contenders if number % 2 else self.contenders[::-1]:
+                    self.progress.stage(f"round {number + 1}: {contender.name}, {self.options.vassals} vassals")
                     self.fleet(contender)
                     self.progress.step()
-                self.progress.stage(f"round {number}: drop, touch and delete, {tries} times in turn")
-                self.turns(order, tries, number)
-        finally:
-            self.progress.close()
+        if "tries" in self.options.parts:
+            self.turns()
 
     def fleet(self, contender: Contender) -> None:
         """A cold start of many, and their weight."""
@@ -98,20 +100,23 @@ class Bench:
         finally:
             contender.stop()
 
-    def turns(self, contenders: Sequence[Contender], tries: int, number: int) -> None:
-        """All try the same, in turn."""
+    def turns(self) -> None:
+        """All try the same, in turn; uWSGI, for which each try takes ten seconds, less often."""
         try:
-            for contender in contenders:
+            for contender in self.contenders:
                 self.first(contender)
-            for attempt in range(tries):
-                name = f"t{number}-{attempt:03}"
+            for attempt in range(self.options.tries):
+                self.progress.stage(f"drop, touch and delete, try {attempt + 1}")
                 for row in (DROP, TOUCH, DELETE):
-                    for contender in contenders:
-                        time.sleep(random.uniform(0, PERIOD) if isinstance(contender, UwsgiContender) else 0.05)
-                        self.attempt(row, contender, name, copy=attempt % 2 == 1)
-                        self.progress.step()
+                    for contender in self.contenders:
+                        slow = isinstance(contender, UwsgiContender)
+                        if slow and attempt >= self.options.uwsgi_tries:
+                            continue
+                        time.sleep(random.uniform(0, PERIOD) if slow else 0.05)
+                        self.attempt(row, contender, f"t{attempt:03}", copy=attempt % 2 == 1)
+                self.progress.step()
         finally:
-            for contender in contenders:
+            for contender in self.contenders:
                 contender.stop()
 
     def first(self, contender: Contender) -> None:
@@ -135,8 +140,6 @@ class Bench:
             took = probe.measure(lambda: contender.touch(name), lambda: tally.answers(socket, b"2"), probe.PAUSE_SERVED)
         else:
             took = probe.measure(lambda: contender.delete(name), lambda: probe.refuses(socket), probe.PAUSE_SERVED)
-            if len(self.results.samples[row, contender.name].values) >= self._deletes:
-                return
         self.results.add(row, contender, took)
 
 
@@ -173,8 +176,23 @@ def _over(names: Sequence[str], what: str = "") -> list[str]:
     return [f"{name} / {names[0]}{what}" for name in names[1:]]
 
 
-def _several(number: int, word: str) -> str:
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+def goals(results: Results, names: Sequence[str], options: argparse.Namespace) -> list[Goal]:
+    """What is wanted of Emperor in these rows."""
+    ours, others = names[0], names[1:]
+    found = []
+    cold = results.samples[COLD, ours]
+    if cold.values and others:
+        ratio = results.samples[COLD, others[0]].median / cold.median
+        label = f"{options.vassals} vassals, {COLD}"
+        found.append(Goal(label, f"half of {others[0]}'s time", f"{1 / ratio:.2f} of it", ratio >= 2))
+    if cold.values:
+        weight = results.samples[WEIGHT, ours].median
+        found.append(Goal(WEIGHT, "at most 4 MB", report.mebibytes(weight), weight <= 4 * 2**20))
+    for row, limit in ((DROP, 0.15), (TOUCH, 0.15), (DELETE, 0.2)):
+        if results.samples[row, ours].values:
+            p95 = results.samples[row, ours].p95
+            found.append(Goal(row, f"p95 at most {report.seconds(limit)}", report.seconds(p95), p95 <= limit))
+    return found
 
 
 def draw(results: Results, names: Sequence[str]) -> None:
@@ -188,11 +206,8 @@ def draw(results: Results, names: Sequence[str]) -> None:
     chart.bars(CHART, "A fleet's life: shorter is better", names, rows)
 
 
-def text(results: Results, options: argparse.Namespace, contenders: Sequence[Contender], load: float) -> str:
-    """The section for docs/performance.md."""
-    names = [contender.name for contender in contenders]
-    versions = ", ".join(f"{contender.name} {contender.version}" for contender in contenders)
-    commit = report.commit()
+def text(results: Results, options: argparse.Namespace, names: Sequence[str], facts: str) -> str:
+    """The section for docs/performance.md but for its goals; `facts` are the lines on machine and versions."""
     ways = "; ".join(
         f"{name} {report.seconds(results.ways['rename', name].median)} renamed into place, "
         f"{report.seconds(results.ways['cp', name].median)} by `cp`"
@@ -200,81 +215,139 @@ def text(results: Results, options: argparse.Namespace, contenders: Sequence[Con
         if results.ways["cp", name].values
     )
     failed = ", ".join(f"{name} {results.tallies[name].failed} of {results.tallies[name].polls}" for name in names)
-    when = time.strftime("%Y-%m-%d")
-    rounds = _several(options.rounds, "round")
-    note = f"\n- {options.note}" if options.note else ""
     ways = f"\n- Drop, by the way it is done (p50): {ways}." if ways else ""
     return f"""\
-## A fleet's life: `make bench-fleet`
-
 ![Bars of the medians below]({CHART.name})
 
 One app of five lines with an empty virtual environment, a master and one worker, HTTP on a UNIX socket; the same files
-for both emperors, each with its defaults. uWSGI's looks at its directory every 3 s.
+for both emperors, each with its defaults. uWSGI's looks at its directory every {PERIOD:.0f} s.
 
-Time from the beginning of the action until a client sees its effect, {options.tries} tries in
-{rounds} (delete: {min(options.deletes, options.tries)}):
+Time from the beginning of the action until a client sees its effect, {options.tries} tries (uWSGI:
+{min(options.uwsgi_tries, options.tries)}):
 
 {latency_table(results, names)}
 
-{options.vassals} vassals, {rounds}:
+{options.vassals} vassals, {report.several(options.rounds, "round")}:
 
 {fleet_table(results, names)}
 
-- {versions}{f" (commit {commit})" if commit else ""}; measured on {when}.
-- {report.machine()}; load average before the start: {load:.1f}.{note}
+{facts}
 - Polled every {probe.PAUSE * 1000:.0f} ms (drop) or {probe.PAUSE_SERVED * 1000:.0f} ms: that is the resolution.{ways}
 - Requests without an answer while the file was touched: {failed}.
 - Memory is PSS of master and worker: a page that several processes share counts in equal parts. What they share is
-  the emperor itself and, with Emperor, the fork server.
-"""
+  the emperor itself and, with Emperor, the fork server."""
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Emperor beside uWSGI's emperor: drop, touch, delete, start, memory.")
-    parser.add_argument("--tries", type=int, default=50, help="drops and touches in all rounds together (default: 50)")
-    parser.add_argument("--deletes", type=int, default=20, help="how many deletions of them count (default: 20)")
-    parser.add_argument("--rounds", type=int, default=3, help="default: 3")
-    parser.add_argument("--vassals", type=int, default=50, help="size of the fleet (default: 50)")
-    parser.add_argument("--without-uwsgi", action="store_true", help="measure Emperor alone")
+    parser = argparse.ArgumentParser(description="A fleet's life: times, memory, reloads under load, sleep.")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="only these; prints only")
+    parser.add_argument("--vassals", type=int, default=200, help="of the fleet (default: 200)")
+    parser.add_argument("--rounds", type=int, default=3, help="of the fleet (default: 3)")
+    parser.add_argument("--tries", type=int, default=50, help="of drop, touch and delete (default: 50)")
+    parser.add_argument("--uwsgi-tries", type=int, default=15, help="the same for uWSGI (default: 15)")
+    parser.add_argument("--load-rounds", type=int, default=5, help="of reloads under load (default: 5)")
+    parser.add_argument("--healthy", type=int, default=50, help="vassals beside the crash loop (default: 50)")
+    parser.add_argument("--touches", type=int, default=100, help="with and without the crash loop (default: 100)")
+    parser.add_argument("--fleets", type=int, nargs="+", default=[sleep.SMALL, sleep.LARGE], help="that sleep")
+    parser.add_argument("--wakes", type=int, default=50, help="of each of them (default: 50)")
+    parser.add_argument("--idle", type=float, default=20.0, help="seconds to watch them idle (default: 20)")
     parser.add_argument("--note", default="", help="a sentence for the report, on what else the machine was doing")
     parser.add_argument("--print-only", action="store_true", help="leave docs/performance.md as it is")
     options = parser.parse_args(arguments)
-    for name in ("tries", "deletes", "rounds", "vassals"):
+    for name in ("tries", "uwsgi_tries", "rounds", "vassals", "load_rounds", "healthy", "touches", "wakes"):
         if getattr(options, name) < 1:
-            parser.error(f"--{name} must be at least 1")
-    if options.rounds > options.tries:
-        parser.error("--rounds must not be larger than --tries")
+            parser.error(f"--{name.replace('_', '-')} must be at least 1")
+    options.print_only = options.print_only or len(set(options.parts)) < len(PARTS)
     return options
+
+
+@dataclass
+class Whole:
+    """One run of all parts."""
+
+    options: argparse.Namespace
+    contenders: list[Contender]
+    facts: str
+    results: Results = field(default_factory=Results)
+    sections: dict[str, str] = field(default_factory=dict)
+    draws: list[Callable[[], None]] = field(default_factory=list)
+
+    def run(self) -> None:
+        """Measure, and gather the sections."""
+        options, contenders = self.options, self.contenders
+        names = [contender.name for contender in contenders]
+        steps = {
+            "fleet": options.rounds * len(contenders),
+            "tries": options.tries,
+            "load": len(reload.DEEDS) * options.load_rounds * len(contenders),
+            "crash": 2 * crashloop.BLOCKS,
+            "sleep": len(options.fleets),
+        }
+        progress = Progress(sum(steps[part] for part in options.parts))
+        wanted: list[Goal] = []
+        paragraph = ""
+        try:
+            if {"fleet", "tries"} & set(options.parts):
+                Bench(options, contenders, self.results, progress).run()
+                wanted += goals(self.results, names, options)
+            if "load" in options.parts:
+                load = reload.Bench(contenders, options.load_rounds, progress)
+                load.run()
+                wanted += load.goals()
+                self.sections["bench-reload"] = load.text(self.facts)
+                self.draws.append(load.draw)
+            if "sleep" in options.parts:
+                slept = sleep.run(options.fleets, options.wakes, options.idle, progress)
+                wanted += [goal for result in slept for goal in result.goals()]
+                self.sections["bench-sleep"] = sleep.text(slept, self.facts)
+            if "crash" in options.parts:
+                crash = crashloop.run(contenders[0], options.healthy, options.touches, progress)
+                wanted += crash.goals()
+                paragraph = crash.text()
+        finally:
+            progress.close()
+        self._fleet(names, wanted, paragraph)
+
+    def _fleet(self, names: Sequence[str], wanted: Sequence[Goal], paragraph: str) -> None:
+        parts = ["## A fleet's life: `make bench-fleet`"]
+        if {"fleet", "tries"} <= set(self.options.parts):
+            parts.append(text(self.results, self.options, names, self.facts))
+            self.draws.append(lambda: draw(self.results, names))
+        if paragraph:
+            parts.append(paragraph)
+        parts += [
+            "What was wanted, here and in the two sections below, and what was reached:",
+            report.goals_table(wanted),
+        ]
+        self.sections = {"bench-fleet": "\n\n".join(parts), **self.sections}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print and write."""
     options = parse(arguments)
-    if not options.without_uwsgi:
-        uwsgi.install()
+    uwsgi.install()
     # As Ctrl-C: everything below ends what it started. Set, since what starts us may have had both ignored.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda caught, _frame: sys.exit(128 + caught))
-    load = report.load()
-    results = Results()
+    surroundings = report.Surroundings(options.note)
     with tempfile.TemporaryDirectory(prefix="bench-") as top:
-        contenders = [Contender(Path(top) / "e")]
-        if not options.without_uwsgi:
-            contenders.append(UwsgiContender(Path(top) / "u"))
+        contenders = [Contender(Path(top) / "e"), UwsgiContender(Path(top) / "u")]
+        whole = Whole(options, contenders, surroundings.facts(contenders))
         try:
-            Bench(options, contenders, results).run()
+            whole.run()
         except Exception:
             for contender in contenders:
                 print(contender.report(), file=sys.stderr)
             raise
-    section = text(results, options, contenders, load)
-    print(section)
+    for name, section in whole.sections.items():
+        print(section, end="\n\n")
+        if not options.print_only:
+            report.write_section(name, section)
     if not options.print_only:
-        draw(results, [contender.name for contender in contenders])
-        report.write_section("bench-fleet", section)
-        print(f"Written: {report.PAGE}, {CHART}", file=sys.stderr)
+        for draw_one in whole.draws:
+            draw_one()
+        print(f"Written: {report.PAGE} and its charts", file=sys.stderr)
     return 0
 
 

@@ -8,45 +8,39 @@ Run: ``make bench-reload``. Writes its section of docs/performance.md and the ch
 """
 
 import argparse
-import math
 import sys
 import tempfile
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from xml.sax.saxutils import escape
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import probe
 import report
+import timeline
 import uwsgi
 from contenders import Contender, UwsgiContender
 from progress import Progress
-from report import Sample
+from report import Goal, Sample
+from timeline import Asked
 
 RATE = 100
 """Requests a second."""
 IMPORT = 1.5
 """Seconds that the app takes to be imported."""
-QUIET, AFTER = 4.0, 10.0
-"""Seconds before and after what is done."""
+QUIET, AFTER = 3.0, 9.0
+"""Seconds before and after what is done: uWSGI may see it 3 s later, and then stands still for 2.6 s."""
 CHART = report.PAGE.with_name("performance-reload.svg")
-COLOURS = {"Emperor": "#2563a8", "uWSGI": "#c2772b"}
+TOUCH, DEPLOY = "touch", "broken deploy"
+DEEDS = (TOUCH, DEPLOY)
 SLOW_APP = f"import time\n\ntime.sleep({IMPORT})\n"
 BROKEN = "import a_module_that_nobody_has\n"
 LIMIT = 30.0
-
-
-@dataclass(frozen=True)
-class Asked:
-    """One request: seconds since the deed at which it began, seconds until its answer, None for a failure."""
-
-    at: float
-    took: float | None
+SLACK = 0.1
+"""Seconds by which the p99.9 after a touch may be above the quiet one."""
 
 
 def storm(path: str, act: Callable[[], None]) -> list[Asked]:
@@ -78,25 +72,29 @@ def storm(path: str, act: Callable[[], None]) -> list[Asked]:
 class Bench:
     """All rounds; `runs` holds what was asked, by (what was done, contender)."""
 
-    def __init__(self, contenders: Sequence[Contender], rounds: int) -> None:
+    def __init__(self, contenders: Sequence[Contender], rounds: int, progress: Progress) -> None:
         self.contenders = contenders
         self.rounds = rounds
         self.runs: defaultdict[tuple[str, str], list[list[Asked]]] = defaultdict(list)
-        self.progress = Progress(2 * rounds * len(contenders))
+        self.progress = progress
+
+    @property
+    def steps(self) -> int:
+        """How many steps of the progress bar there are."""
+        return len(DEEDS) * self.rounds * len(self.contenders)
 
     def run(self) -> None:
-        try:
-            for number in range(self.rounds):
-                for contender in self.contenders if number % 2 else self.contenders[::-1]:
-                    for what in ("touch", "broken deploy"):
-                        self.progress.stage(f"round {number + 1}: {contender.name}, {what}")
-                        self.runs[what, contender.name].append(self.once(contender, what))
-                        self.progress.step()
-        finally:
-            self.progress.close()
+        """All rounds."""
+        for number in range(self.rounds):
+            for contender in self.contenders if number % 2 else self.contenders[::-1]:
+                for what in DEEDS:
+                    self.progress.stage(f"under load, round {number + 1}: {contender.name}, {what}")
+                    self.runs[what, contender.name].append(self.once(contender, what))
+                    self.progress.step()
 
     @staticmethod
     def once(contender: Contender, what: str) -> list[Asked]:
+        """One deed under load."""
         app = contender.app("slow", 0)
         source = (app / "app.py").read_text()
         (app / "app.py").write_text(SLOW_APP + source)
@@ -107,7 +105,7 @@ class Bench:
             time.sleep(1.0)
 
             def act() -> None:
-                if what == "broken deploy":
+                if what == DEPLOY:
                     (app / "app.py").write_text(BROKEN)
                 contender.touch("slow")
 
@@ -115,70 +113,72 @@ class Bench:
         finally:
             contender.stop()
 
+    # --- what comes out ----------------------------------------------------------------------------------------------
 
-def judged(runs: Sequence[Sequence[Asked]]) -> list[str]:
-    """Failures in all rounds; p99.9 before and after, median of the rounds; the longest wait."""
-    failed = sum(one.took is None for run in runs for one in run if one.at >= 0)
-    asked = sum(one.at >= 0 for run in runs for one in run)
-    quiet = [Sample([one.took for one in run if one.took is not None and one.at < 0]).at(0.999) for run in runs]
-    after = []
-    for run in runs:
-        answered = [one.took for one in run if one.took is not None and one.at >= 0]
-        after.append(Sample(answered).at(0.999) if answered else float("nan"))
-    both = Sample(quiet).median, Sample(after).median
-    longest = max((one.took for run in runs for one in run if one.took is not None and one.at >= 0), default=0.0)
-    return [f"{failed} of {asked}", report.seconds(both[0]), report.seconds(both[1]), report.seconds(longest)]
+    def failed(self, what: str, name: str) -> int:
+        """Requests after the deed without a good answer, in all rounds."""
+        return sum(one.took is None for run in self.runs[what, name] for one in run if one.at >= 0)
 
+    def tails(self, what: str, name: str) -> tuple[Sample, Sample]:
+        """(p99.9 before the deed, p99.9 after it) of each round; what failed counts as `LIMIT`."""
+        quiet, after = Sample(), Sample()
+        for run in self.runs[what, name]:
+            for sample, those in ((quiet, [o for o in run if o.at < 0]), (after, [o for o in run if o.at >= 0])):
+                sample.values.append(Sample([o.took if o.took is not None else LIMIT for o in those]).at(0.999))
+        return quiet, after
 
-def draw(bench: Bench) -> None:
-    """One panel for each deed: a dot for each request of the first round, on a logarithmic scale."""
-    width, height, left, top = 760, 190, 62, 56
-    lowest, highest = 0.001, 10.0
-    parts = []
+    def row(self, what: str, name: str) -> list[str]:
+        """One line of the table."""
+        asked = sum(one.at >= 0 for run in self.runs[what, name] for one in run)
+        quiet, after = self.tails(what, name)
+        answered = [o.took for run in self.runs[what, name] for o in run if o.took is not None and o.at >= 0]
+        longest = report.seconds(max(answered)) if answered else "none"
+        failed = self.failed(what, name)
+        late = "failed" if after.median >= LIMIT else report.seconds(after.median)
+        return [f"{what}, {name}", f"{failed} of {asked}", report.seconds(quiet.median), late, longest]
 
-    def y_of(took: float) -> float:
-        share = (math.log10(min(max(took, lowest), highest)) + 3) / 4
-        return height - 34 - share * (height - 60)
+    def goals(self) -> list[Goal]:
+        """What is wanted of Emperor, and what it reached."""
+        name = self.contenders[0].name
+        quiet, after = self.tails(TOUCH, name)
+        worse = Sample([late - early for early, late in zip(quiet.values, after.values, strict=True)]).median
+        slack = f"p99.9 at most {report.seconds(SLACK)} above the quiet one"
+        goals = [
+            Goal("touch under load", "no failure", str(self.failed(TOUCH, name)), not self.failed(TOUCH, name)),
+            Goal("touch under load", slack, report.seconds(max(worse, 0.0)), worse <= SLACK),
+        ]
+        broken = self.failed(DEPLOY, name)
+        return [*goals, Goal("broken deploy under load", "no failure", str(broken), not broken)]
 
-    for panel, what in enumerate(("touch", "broken deploy")):
-        base = top + panel * height
-        parts.append(f'<g transform="translate(0 {base})">')
-        parts.append(f'<text x="{left}" y="12" font-size="13" font-weight="600">{what} at 0 s</text>')
-        for mark, name in ((0.001, "1 ms"), (0.01, "10 ms"), (0.1, "100 ms"), (1.0, "1 s"), (10.0, "10 s")):
-            y = y_of(mark)
-            parts.append(f'<path d="M{left} {y:.1f}H{width - 12}" stroke="#e4e4e4"/>')
-            parts.append(f'<text x="{left - 6}" y="{y + 4:.1f}" font-size="11" text-anchor="end">{name}</text>')
+    def text(self, facts: str) -> str:
+        """The section for docs/performance.md; `facts` are the lines on machine and versions."""
+        names = [contender.name for contender in self.contenders]
+        rows = [self.row(what, name) for what in DEEDS for name in names]
+        header = ["", "failed after it", "quiet p99.9", "p99.9 after it", "longest answer"]
+        rounds = report.several(self.rounds, "round")
+        return f"""\
+## Through a reload: `make bench-reload`
 
-        def x_of(at: float) -> float:
-            return left + (at + QUIET) / (QUIET + AFTER) * (width - 12 - left)
+![Lines of the slowest answers in one round]({CHART.name})
 
-        for second in range(-int(QUIET), int(AFTER) + 1, 2):
-            where = f'x="{x_of(second):.1f}" y="{height - 16}" font-size="11" text-anchor="middle"'
-            parts.append(f"<text {where}>{second} s</text>")
-        parts.append(f'<path d="M{x_of(0):.1f} 18V{height - 32}" stroke="#999999" stroke-dasharray="3 3"/>')
-        for name, colour in COLOURS.items():
-            for one in (bench.runs[what, name] or [[]])[0]:
-                if one.took is None:
-                    x, y = x_of(one.at), 22 if name == "Emperor" else 28
-                    parts.append(f'<path d="M{x - 2:.1f} {y - 2}l4 4m0 -4l-4 4" stroke="{colour}"/>')
-                else:
-                    parts.append(f'<circle cx="{x_of(one.at):.1f}" cy="{y_of(one.took):.1f}" r="1.4" fill="{colour}"/>')
-        parts.append("</g>")
-    title = "Answer times under load, through a touch and a broken deploy"
-    legend = "".join(
-        f'<circle cx="{left + 4 + 110 * n}" cy="40" r="4" fill="{c}"/>'
-        f'<text x="{left + 14 + 110 * n}" y="44" font-size="12">{escape(name)}</text>'
-        for n, (name, c) in enumerate(COLOURS.items())
-    )
-    legend += f'<text x="{left + 240}" y="44" font-size="12">crosses: no answer, or an error</text>'
-    total = top + 2 * height
-    CHART.write_text(
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {total}" width="{width}" height="{total}" '
-        f'role="img" aria-label="{title}" font-family="system-ui, sans-serif" fill="#222222">'
-        f'<rect width="{width}" height="{total}" fill="#ffffff"/>'
-        f'<text x="12" y="24" font-size="15" font-weight="600">{title}</text>{legend}' + "\n".join(parts) + "</svg>\n",
-        encoding="utf-8",
-    )
+An app that takes {IMPORT} s to be imported, one worker, HTTP on a UNIX socket, {RATE} requests a second that begin at
+fixed moments, each on a connection of its own. At 0 s its file is touched, with new code that is good or that cannot be
+imported. {rounds}; percentiles are medians of the rounds, in which a failure counts as {LIMIT:.0f} s.
+
+{report.table(header, rows)}
+
+{facts}
+- A failure is any request that is not answered with 200 within {LIMIT:.0f} s. The chart shows the first round.
+"""
+
+    def draw(self) -> None:
+        """The chart, which the README shows."""
+        names = [contender.name for contender in self.contenders]
+        titles = {TOUCH: "Its file is touched at 0 s", DEPLOY: "A broken deploy at 0 s"}
+        panels = [
+            timeline.Panel(titles[what], [(self.runs[what, name] or [[]])[0] for name in names]) for what in DEEDS
+        ]
+        timeline.draw(CHART, "Answer times of an app under load while it is reloaded", names, panels)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -188,36 +188,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--print-only", action="store_true", help="leave docs/performance.md as it is")
     options = parser.parse_args(arguments)
     uwsgi.install()
-    load = report.load()
+    surroundings = report.Surroundings()
     with tempfile.TemporaryDirectory(prefix="b-") as top:
         contenders = [Contender(Path(top) / "e"), UwsgiContender(Path(top) / "u")]
-        bench = Bench(contenders, options.rounds)
-        bench.run()
-    rows = [
-        [f"{what}, {contender.name}", *judged(bench.runs[what, contender.name])]
-        for what in ("touch", "broken deploy")
-        for contender in contenders
-    ]
-    header = ["", "failed after it", "quiet p99.9", "p99.9 after it", "longest"]
-    versions = ", ".join(f"{contender.name} {contender.version}" for contender in contenders)
-    section = f"""\
-## Through a reload: `make bench-reload`
-
-![A dot for each request of one round]({CHART.name})
-
-An app that takes {IMPORT} s to be imported, one worker, HTTP on a UNIX socket, {RATE} requests a second that begin at
-fixed moments, each on a connection of its own. At 0 s its file is touched, with new code that is good or that cannot be
-imported. {options.rounds} rounds; percentiles are medians of the rounds.
-
-{report.table(header, rows)}
-
-- {versions} (commit {report.commit()}); measured on {time.strftime("%Y-%m-%d")}.
-- {report.machine()}; load average before the start: {load:.1f}.
-- A failure is any request that is not answered with 200 within {LIMIT:.0f} s.
-"""
-    print(section)
+        progress = Progress(len(DEEDS) * options.rounds * len(contenders))
+        bench = Bench(contenders, options.rounds, progress)
+        try:
+            bench.run()
+        finally:
+            progress.close()
+    section = bench.text(surroundings.facts(contenders))
+    print(section, report.goals_table(bench.goals()), sep="\n")
     if not options.print_only:
-        draw(bench)
+        bench.draw()
         report.write_section("bench-reload", section)
     return 0
 

@@ -9,9 +9,11 @@ import os
 import platform
 import statistics
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "performance.md"
@@ -66,6 +68,27 @@ def times(value: float, base: float) -> str:
     return f"{ratio:.0f} x" if ratio >= 10 else f"{ratio:.1f} x"
 
 
+def several(number: int, word: str) -> str:
+    """A number with its noun: ``1 round``, ``5 rounds``."""
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What was wanted of one row, what was reached, and whether that is enough."""
+
+    row: str
+    wanted: str
+    reached: str
+    enough: bool
+
+
+def goals_table(goals: Sequence[Goal]) -> str:
+    """Every goal with what was reached, whether it is enough or not."""
+    lines = [[goal.row, goal.wanted, goal.reached, "yes" if goal.enough else "**no**"] for goal in goals]
+    return table(["", "wanted", "reached", "enough"], lines)
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table, padded so that it reads well as text: the first column to the left, the others to the right."""
     widths = [max(len(line[i]) for line in [header, *rows]) for i in range(len(header))]
@@ -113,6 +136,31 @@ def machine() -> str:
 def load() -> float:
     """How many processes wanted a core, on average over the last minute."""
     return os.getloadavg()[0]
+
+
+class Program(Protocol):
+    """Something that is measured."""
+
+    name: str
+    version: str
+
+
+class Surroundings:
+    """What a number was measured in; made before the start, since the load that counts is that of the others."""
+
+    def __init__(self, note: str = "") -> None:
+        self._load = load()
+        self._note = note
+
+    def facts(self, programs: Sequence[Program]) -> str:
+        """Lines for the end of a section: versions, date, machine, and what else it was doing."""
+        versions = ", ".join(f"{program.name} {program.version}" for program in programs)
+        this = commit()
+        lines = [
+            f"- {versions}{f' (commit {this})' if this else ''}; measured on {time.strftime('%Y-%m-%d')}.",
+            f"- {machine()}; load average before the start: {self._load:.1f}.",
+        ]
+        return "\n".join([*lines, f"- {self._note}"] if self._note else lines)
 
 
 def write_section(name: str, text: str, page: Path = PAGE) -> None:

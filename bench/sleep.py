@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -20,9 +21,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import probe
 import psutil
 import report
-from contenders import ENVIRONMENT, Contender
+from contenders import Contender
 from progress import Progress
-from report import Sample
+from report import Goal, Sample
 
 VASSAL = """\
 [uwsgi]
@@ -33,6 +34,8 @@ protocol = http
 idle = 1
 die-on-idle = true
 """
+SMALL, LARGE = 1000, 10_000
+"""The sizes that goals are set for."""
 IDLE = 30.0
 """Seconds over which an idle emperor's processor time is taken."""
 CALM = 0.05
@@ -87,21 +90,70 @@ class Fleet:
             return next(int(line.split()[1]) * 1024 for line in file if line.startswith("Pss:"))
 
 
-def measure(top: Path, size: int, wakes: int, progress: Progress) -> list[str]:
-    """One row of the table."""
+@dataclass
+class Result:
+    """What one fleet cost. Times in seconds, memory in bytes, `idle` in shares of a core."""
+
+    size: int
+    listening: float
+    early: float
+    memory: int
+    idle: float
+    wakes: Sample
+
+    def row(self) -> list[str]:
+        """One line of the table."""
+        times = (self.listening, self.early)
+        return [
+            f"{self.size:,}",
+            *map(report.seconds, times),
+            report.mebibytes(self.memory),
+            f"{self.idle * 100:.2f} %",
+            report.seconds(self.wakes.median),
+            report.seconds(self.wakes.p95),
+        ]
+
+    def goals(self) -> list[Goal]:
+        """What is wanted of a fleet of this size."""
+        if self.size == SMALL:
+            label = f"{SMALL:,} parked by emperor-on-demand-directory"
+            return [
+                Goal(label, "emperor at most 60 MB", report.mebibytes(self.memory), self.memory <= 60e6),
+                Goal(label, "idle below 1 % of a core", f"{self.idle * 100:.2f} %", self.idle < 0.01),
+                Goal(
+                    "parked to first answer",
+                    "p95 at most 100 ms",
+                    report.seconds(self.wakes.p95),
+                    self.wakes.p95 <= 0.1,
+                ),
+            ]
+        if self.size == LARGE:
+            label = f"{LARGE:,} so parked"
+            middle = self.wakes.median
+            return [
+                Goal(label, "listening within 30 s", report.seconds(self.listening), self.listening <= 30),
+                Goal(label, "emperor below 200 MB", report.mebibytes(self.memory), self.memory < 200e6),
+                Goal(label, "idle below 2 % of a core", f"{self.idle * 100:.2f} %", self.idle < 0.02),
+                Goal(label, "a wake's median at most 300 ms", report.seconds(middle), middle <= 0.3),
+            ]
+        return []
+
+
+def measure(top: Path, size: int, wakes: int, idle: float, progress: Progress) -> Result:
+    """One fleet, from its start on."""
     fleet = Fleet(top, size)
     woken = Sample()
     try:
-        progress.stage(f"{size} vassals: until all listen")
+        progress.stage(f"{size} parked: until all listen")
         listening = fleet.start()
-        early = Sample([probe.measure(lambda: None, lambda: probe.ask(fleet.path(size // 2), 30) is not None)])
-        progress.stage(f"{size} vassals: until the emperor is calm")
+        early = probe.measure(lambda: None, lambda: probe.ask(fleet.path(size // 2), 30) is not None)
+        progress.stage(f"{size} parked: until the emperor has looked at all")
         fleet.calm()
         memory = fleet.memory()
-        progress.stage(f"{size} vassals: idle")
-        idle = fleet.processor(IDLE)
+        progress.stage(f"{size} parked: idle")
+        share = fleet.processor(idle)
+        progress.stage(f"{size} parked: {wakes} wakes")
         for attempt in range(wakes):
-            progress.stage(f"{size} vassals: wake {attempt + 1}")
             path = fleet.path(attempt * 7 % size)
             began = time.perf_counter()
             if probe.ask(path, 30) is None:
@@ -109,50 +161,54 @@ def measure(top: Path, size: int, wakes: int, progress: Progress) -> list[str]:
             woken.values.append(time.perf_counter() - began)
     finally:
         fleet.contender.process.close()
-    return [
-        str(size),
-        report.seconds(listening),
-        report.seconds(early.median),
-        report.mebibytes(memory),
-        f"{idle * 100:.2f} %",
-        report.seconds(woken.median),
-        report.seconds(woken.p95),
-    ]
+    return Result(size, listening, early, memory, share, woken)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print and write."""
-    parser = argparse.ArgumentParser(description="What a fleet of parked vassals costs, and how soon one wakes.")
-    parser.add_argument("--fleets", type=int, nargs="+", default=[1000, 10_000])
-    parser.add_argument("--wakes", type=int, default=50)
-    parser.add_argument("--print-only", action="store_true", help="leave docs/performance.md as it is")
-    options = parser.parse_args(arguments)
+def run(fleets: Sequence[int], wakes: int, idle: float, progress: Progress) -> list[Result]:
+    """Measure fleets of these sizes."""
+    results = []
+    for size in fleets:
+        with tempfile.TemporaryDirectory(prefix="b-") as top:
+            results.append(measure(Path(top), size, wakes, idle, progress))
+        progress.step()
+    return results
+
+
+def text(results: Sequence[Result], facts: str) -> str:
+    """The section for docs/performance.md; `facts` are the lines on machine and versions."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    os.environ.update(ENVIRONMENT)
-    progress = Progress(len(options.fleets))
-    rows = []
-    load = report.load()
-    try:
-        for size in options.fleets:
-            with tempfile.TemporaryDirectory(prefix="b-") as top:
-                rows.append(measure(Path(top), size, options.wakes, progress))
-            progress.step()
-    finally:
-        progress.close()
     header = ["vassals", "all listen", "a call at once", "emperor's PSS", "idle, of a core", "wake p50", "wake p95"]
-    section = f"""\
+    wakes = len(results[0].wakes.values) if results else 0
+    return f"""\
 ## A fleet that sleeps: `make bench-sleep`
 
 Vassals parked by `emperor-on-demand-directory`, one trivial app, HTTP. *A call at once* is answered while the emperor
 still looks at the files; the other figures are taken after that. A wake is one request to a parked vassal, from the
 connection to the last byte of the answer: fork, parse, import, fork, serve.
 
-{report.table(header, rows)}
+{report.table(header, [result.row() for result in results])}
 
-- Emperor (commit {report.commit()}); measured on {time.strftime("%Y-%m-%d")}, {options.wakes} wakes.
-- {report.machine()}; load average before the start: {load:.1f}; RLIMIT_NOFILE at most {hard}.
+{facts}
+- {wakes} wakes of each fleet; RLIMIT_NOFILE at most {hard}.
 """
-    print(section)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description="What a fleet of parked vassals costs, and how soon one wakes.")
+    parser.add_argument("--fleets", type=int, nargs="+", default=[SMALL, LARGE])
+    parser.add_argument("--wakes", type=int, default=50)
+    parser.add_argument("--idle", type=float, default=IDLE, help="seconds over which the idle emperor is watched")
+    parser.add_argument("--print-only", action="store_true", help="leave docs/performance.md as it is")
+    options = parser.parse_args(arguments)
+    surroundings = report.Surroundings()
+    progress = Progress(len(options.fleets))
+    try:
+        results = run(options.fleets, options.wakes, options.idle, progress)
+    finally:
+        progress.close()
+    section = text(results, surroundings.facts([Contender]))
+    print(section, report.goals_table([goal for result in results for goal in result.goals()]), sep="\n")
     if not options.print_only:
         report.write_section("bench-sleep", section)
     return 0

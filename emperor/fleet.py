@@ -15,11 +15,13 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from emperor import lifecycle, states
+from emperor.clock import Clock
 from emperor.contracts import Contracts
 from emperor.doors import Doors
 from emperor.generation import Run, describe
 from emperor.hearing import Hearing
 from emperor.hooks import Hooks
+from emperor.leftovers import Leftovers
 from emperor.listeners import Store
 from emperor.logroom import Seldom
 from emperor.names import printable
@@ -33,10 +35,9 @@ from vassal import link
 if TYPE_CHECKING:
     import asyncio
     import socket
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from emperor.closer import Closer
-    from emperor.listeners import Kept
     from emperor.manifest import Manifest
     from emperor.settings import EmperorSettings
     from emperor.throttle import Pace
@@ -74,10 +75,10 @@ class Fleet:
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._pace_timer: asyncio.TimerHandle | None = None
         self.waiters = Waiters()
-        self._doors = Doors(loop, self.store, settings, self._called, self.say)
+        self._doors = Doors(loop, self.store, settings, lambda name: self.feed(name, states.Called()), self.say)
         self._hearing = Hearing(self)
-        self._left: dict[str, dict[str, Kept]] = {}
-        """Sockets with a path that were shut down, by vassal and address: what may have to be unlinked."""
+        self._clock = Clock(loop, self._hearing.clock_moved)
+        self._leftovers = Leftovers(self._doors.ours)
         self._contracts = Contracts(settings)
         self.log_trouble = Seldom(self.say)
         self.hooks = Hooks(loop, settings, self._contracts, self._spawner, self._number, self.say, self._check_empty)
@@ -103,6 +104,7 @@ class Fleet:
             OSError: it cannot be started.
         """
         self._spawner.start()
+        self._clock.watch()
 
     # --- events in -----------------------------------------------------------------------------------------------
 
@@ -175,14 +177,11 @@ class Fleet:
             self._forget(name)
         elif new.listens:
             self._doors.open(name, new.manifest)
-            self._remember_paths(name, self.store.hush(name))
+            self._leftovers.remember(name, self.store.hush(name))
             self._doors.watch(name)
         elif new.state is states.State.STOPPED:
             self._doors.remove(name)
             self.spared.forget(name)
-
-    def _called(self, name: str) -> None:
-        self.feed(name, states.Called())
 
     def _arm(self, name: str, vassal: states.Vassal | None) -> None:
         timer = self._timers.pop(name, None)
@@ -207,9 +206,11 @@ class Fleet:
         self._doors.remove(name)
         self.store.shut(name)
         self._pace.cancel(name)
-        for table in (self.since, self.failed_at, self.cron, self.daemons, self._hearing.wished, self._left):
+        tables = (self.since, self.failed_at, self.cron, self.daemons, self._hearing.wished, self._hearing.dues)
+        for table in tables:
             table.pop(name, None)
         self.spared.forget(name)
+        self._leftovers.forget(name)
         self.waiters.resolve(name, None, ok=False, text="its file is gone")
         heir = self._reborn.pop(name, None)
         if heir is not None and self._gone is None:
@@ -235,25 +236,19 @@ class Fleet:
                     run.send(record)
             case states.Kill(number):
                 if (run := self.runs.get(name, {}).get(number)) is not None:
-                    run.kill()
-                    self._spawner.sweep(run.spawn)
+                    self.sweep(run)
             case states.Commit(number):
                 if (run := self.runs.get(name, {}).get(number)) is not None:
                     self.store.commit(name, run.take_pending())
                     if len(self.runs[name]) == 1:
                         self.store.drop(name)
             case states.ShutListeners():
-                self._remember_paths(name, self.store.of(name))
+                self._leftovers.remember(name, self.store.of(name))
                 self.store.shut(name)
             case states.Outcome(number, ok, text):
                 self.waiters.resolve(name, number, ok=ok, text=text)
             case states.Say(text):
                 self.say(f"vassal {name}: {text}")
-
-    def _remember_paths(self, name: str, entries: Sequence[Kept]) -> None:
-        for kept in entries:
-            if kept.inode and not self._doors.ours(name, kept.key):
-                self._left.setdefault(name, {})[kept.key] = kept
 
     def _grant(self) -> bool:
         """Queue a slot for each vassal whose turn it is; True where there was one."""
@@ -275,9 +270,9 @@ class Fleet:
     def _spawn(self, name: str, number: int, manifest: Manifest, purpose: states.Purpose) -> None:
         uid = -1
         if purpose is states.Purpose.UNLINK:
-            kept = list(self._left.pop(name, {}).values())
-            uid = self.spared.uids.get(name, kept[0].uid if kept else -1)
-            kept = [entry for entry in kept if entry.uid == uid]
+            uid = self.spared.uids.get(name, -1)
+            kept = self._leftovers.take(name, uid)
+            uid = kept[0].uid if kept else uid
             if not kept and not self.spared.of(name):
                 self._queue.append((name, states.Exited(number, "had nothing to do")))
                 return

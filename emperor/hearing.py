@@ -38,6 +38,8 @@ class Hearing:
         """When each vassal's trouble was told last (seconds of the loop's clock)."""
         self.wished: dict[str, float] = {}
         """When the last reload that each vassal asked for itself was, or is to be (seconds of the loop's clock)."""
+        self.dues: dict[str, int] = {}
+        """Epoch second at which the next cron job of a parked vassal is due, as it said when it parked."""
 
     def heard(self, run: Run, record: link.Record) -> None:  # noqa: C901, PLR0912 (one case a record)
         """Translate a record into an event (`emperor.generation.Owner`)."""
@@ -65,6 +67,7 @@ class Hearing:
                 feed(name, states.Released(number, record.minute, record.running))
             case link.Parking():
                 if not run.doomed:
+                    self.dues[name] = record.wake
                     feed(name, states.Parking(number, _until(record.wake), record.minute))
             case link.Chained():
                 reason = printable(record.reason[:REASON_LIMIT])
@@ -115,6 +118,14 @@ class Hearing:
         vassal = self._fleet.vassals.get(run.name)
         if vassal is not None and vassal.serving is not None and vassal.serving.number == run.number:
             self._fleet.feed(run.name, states.Reload(None))
+
+    def clock_moved(self, jump: float) -> None:
+        """The wall clock was set by `jump` seconds: count again until when parked vassals with cron jobs wait."""
+        self._fleet.say(f"the clock was set by {jump:+.0f} s: cron jobs of parked vassals are counted anew")
+        for name, due in tuple(self.dues.items()):
+            wake = _until(due)
+            if wake is not None:
+                self._fleet.feed(name, states.Rescheduled(wake))
 
     def _arbitrate(self, run: Run) -> None:
         """Two vassals that name one address: the later is told which the other is."""

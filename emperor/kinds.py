@@ -26,6 +26,7 @@ from emperor.states import (
     Ready,
     Released,
     Reload,
+    Rescheduled,
     Slot,
     Start,
     Stop,
@@ -63,6 +64,7 @@ class Kind(enum.StrEnum):
     BEAT_OVERDUE = "beat_overdue"
     CHAIN_OVERDUE = "chain_overdue"
     WAKE_DUE = "wake_due"
+    RESCHEDULED = "rescheduled"
     CALLED = "called"
     FORGIVE = "forgive"
     STALE = "stale"
@@ -114,6 +116,8 @@ def classify(vassal: Vassal, event: Event, now: float) -> Kind:
     if isinstance(event, Due):
         at = vassal.alarms.get((event.alarm, event.gen))
         return Kind.STALE if at is None or at > now else _ALARMS[event.alarm]
+    if isinstance(event, Rescheduled):
+        return Kind.STALE if vassal.wake_at is None else Kind.RESCHEDULED
     if not isinstance(event, Generational):
         return _PLAIN[type(event)]
     if vassal.coming is not None and vassal.coming.number == event.gen:

@@ -13,7 +13,7 @@ from emperor.states import CHAIN, OVERLAP, Alarm, Commit, Outcome, Purpose, Stat
 from emperor.turn import EARLY
 
 if TYPE_CHECKING:
-    from emperor.states import Chained, Due, Event, Parking
+    from emperor.states import Chained, Due, Event, Parking, Rescheduled
     from emperor.turn import Turn
 
 
@@ -36,6 +36,11 @@ def run_jobs(turn: Turn, event: Due) -> None:
         return
     turn.change(jobs=True)
     turn.want()
+
+
+def reschedule(turn: Turn, event: Rescheduled) -> None:
+    """The wall clock was set: its next cron job is due at another moment than was thought."""
+    turn.arm(Alarm.WAKE, 0, turn.now + event.wake)
 
 
 def settle_down(turn: Turn, event: Parking) -> None:

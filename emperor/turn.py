@@ -9,19 +9,17 @@ the retry, or parked, where the next caller wakes it.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from emperor import throttle
+from emperor.ledger import MOST_LEAVING, Ledger
 from emperor.states import (
     CHAIN,
     DRAIN,
     OVERLAP,
-    Action,
     Alarm,
     Commit,
     Dequeue,
     Enqueue,
-    Failure,
     Generation,
     Kill,
     Leaving,
@@ -29,12 +27,10 @@ from emperor.states import (
     Parking,
     Phase,
     Purpose,
-    Say,
     Send,
     ShutListeners,
     Spawn,
     State,
-    Vassal,
 )
 from vassal import link
 
@@ -46,8 +42,6 @@ SUPERSEDE = 5.0
 """Seconds that a start may still take after a touch: most are ready by then, and a slow one is out of date anyway."""
 BROKEN_RETRY = 60.0
 """Seconds after which a broken vassal is tried again: what it lacks may have been installed meanwhile."""
-PROOF = 1.0
-"""Seconds that a loyal generation must have served for its death to be no failed start: its word proves nothing."""
 CHAIN_PATIENCE = 3600.0
 """Seconds in which a chain of replacements has to end: its master bounds each of them, so this only guards the word."""
 EARLY = 0.5
@@ -56,105 +50,14 @@ JOBS_RETRY = 60.0
 """Seconds after which cron jobs that could not be run are tried again: the next minute."""
 TIDY_PATIENCE = 5
 """Seconds in which a vassal's socket files have to be removed, beyond the mercy of its smart daemons."""
-LONGEST = 24 * 3600
-"""Seconds; what a vassal may claim as its mercy or start timeout, so that no claim makes it immortal."""
-MOST_LEAVING = 8
-"""Generations that may answer their last requests at a time. The next reload waits for the oldest, which keeps its
-mercy: nobody's request is cut short because somebody else touches a file all day."""
 BROKEN_STAGES = frozenset({"config", "identity", "interpreter", "hook", "load", "ready", "manifest"})
 """Stages that a new try alone does not mend; the others may pass (a port that is taken, no memory to fork)."""
 
 
-class Turn:
-    """The record `vassal` as it is by now, and the `actions` so far. `forgotten`: it is to be dropped altogether."""
+class Turn(Ledger):
+    """What can be done with a vassal, in the words of the lifecycle."""
 
-    __slots__ = ("actions", "dice", "forgotten", "now", "vassal")
-
-    def __init__(self, vassal: Vassal, now: float, dice: float) -> None:
-        self.vassal = vassal
-        self.now = now
-        self.dice = dice
-        self.actions: list[Action] = []
-        self.forgotten = False
-
-    # --- small steps ---------------------------------------------------------------------------------------------
-
-    @property
-    def coming(self) -> Generation:
-        """The coming generation, where the table guarantees one."""
-        if self.vassal.coming is None:
-            raise RuntimeError(f"{self.vassal.name}: no generation is coming")
-        return self.vassal.coming
-
-    @property
-    def serving(self) -> Generation:
-        """The serving generation, where the table guarantees one."""
-        if self.vassal.serving is None:
-            raise RuntimeError(f"{self.vassal.name}: no generation serves")
-        return self.vassal.serving
-
-    @property
-    def proved(self) -> bool:
-        """Whether the serving generation is loyal, and for long enough to be believed."""
-        serving = self.serving
-        return serving.loyal and serving.ready_at is not None and self.now - serving.ready_at >= PROOF
-
-    @property
-    def clear(self) -> bool:
-        """Whether a start would get in nobody's way."""
-        return all(leaving.clear for leaving in self.vassal.leaving.values())
-
-    @property
-    def crowded(self) -> bool:
-        """Whether so many generations are leaving that no reload may add another one."""
-        return sum(one.phase is not Phase.KILLED for one in self.vassal.leaving.values()) >= MOST_LEAVING
-
-    def act(self, *actions: Action) -> None:
-        """Add `actions`."""
-        self.actions.extend(actions)
-
-    def say(self, text: str) -> None:
-        """Add a line for the log."""
-        self.actions.append(Say(text))
-
-    def change(self, **changes: Any) -> None:
-        """Replace fields of the record; `since` follows `state`."""
-        if changes.get("state", self.vassal.state) is not self.vassal.state:
-            changes["since"] = self.now
-            if self.vassal.state is State.PARKED:
-                self.disarm(Alarm.WAKE)
-                changes.setdefault("jobs", False)
-        self.vassal = replace(self.vassal, **changes)
-
-    def arm(self, alarm: Alarm, number: int, at: float) -> None:
-        """Set an alarm, or move it."""
-        self.change(alarms={**self.vassal.alarms, (alarm, number): at})
-
-    def disarm(self, alarm: Alarm, number: int = 0) -> None:
-        """Drop one alarm, if it is set."""
-        self.change(alarms={key: at for key, at in self.vassal.alarms.items() if key != (alarm, number)})
-
-    def disarm_all(self, number: int) -> None:
-        """Drop all alarms of one generation."""
-        self.change(alarms={key: at for key, at in self.vassal.alarms.items() if key[1] != number})
-
-    def note(self, stage: str, reason: str, detail: str = "") -> None:
-        """Keep why it failed."""
-        self.change(failure=Failure(stage, reason, detail, self.now))
-
-    def bounded(self, mercy: int) -> int:
-        """Return the seconds that a generation gets, which claims `mercy`."""
-        tolerance = self.vassal.limits.curse_tolerance
-        return min(clamp(mercy), tolerance) if tolerance else clamp(mercy)
-
-    def leave(self, number: int, leaving: Leaving) -> None:
-        """Put a generation among the leaving, or replace its entry."""
-        self.change(leaving={**self.vassal.leaving, number: leaving})
-
-    def left(self, number: int) -> None:
-        """A leaving generation has ended."""
-        self.disarm_all(number)
-        self.change(leaving={key: value for key, value in self.vassal.leaving.items() if key != number})
+    __slots__ = ()
 
     # --- towards a start -----------------------------------------------------------------------------------------
 
@@ -433,8 +336,3 @@ class Turn:
         self.act(Spawn(number, self.vassal.manifest, Purpose.UNLINK))
         self.leave(number, Leaving(Phase.RETIRING, patience, final=True, clear=False))
         self.arm(Alarm.MERCY, number, self.now + patience)
-
-
-def clamp(seconds: int) -> int:
-    """Return what a vassal claims as a time, within reason: 0 to `LONGEST` seconds."""
-    return min(max(seconds, 0), LONGEST)

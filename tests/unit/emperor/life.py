@@ -2,9 +2,9 @@
 
 from emperor import lifecycle, states
 from emperor.kinds import Kind, classify
+from emperor.ledger import MOST_LEAVING
 from emperor.manifest import Manifest
 from emperor.states import Alarm, Limits, Phase, Purpose, State
-from emperor.turn import MOST_LEAVING
 from vassal import link
 
 LIMITS = Limits(throttle_ms=1000, max_throttle_ms=180_000, mercy=60, start_timeout=60, required_heartbeat=30)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from emperor import states, turn
+from emperor import ledger, states, turn
 from emperor.kinds import Kind
 from emperor.states import Alarm, Limits, Phase, Purpose, State
 from emperor.throttle import backoff
@@ -169,13 +169,13 @@ def test_crashes_back_off_longer_each_time_and_loyalty_forgives():
         wait = backoff(failures, 1000, 180_000, 0.0)
         assert life.vassal.next_retry == life.now + wait
         assert life.wait(wait).state is State.WAITING
-    life.up().wait(turn.PROOF)
+    life.up().wait(ledger.PROOF)
     life.feed(states.Loyal(life.vassal.serving.number))
     assert life.vassal.failures == 0
 
 
 def test_a_loyal_death_starts_anew_at_once():
-    life = running().feed(states.Loyal(1)).wait(turn.PROOF).feed(states.Exited(1, "was killed by SIGKILL"))
+    life = running().feed(states.Loyal(1)).wait(ledger.PROOF).feed(states.Exited(1, "was killed by SIGKILL"))
     assert life.state is State.WAITING
     assert life.did(states.Enqueue)
     assert life.vassal.failures == 0
@@ -186,7 +186,7 @@ def test_who_only_claims_to_be_loyal_backs_off_longer_each_time():
     life = Life()
     for failures in range(1, 9):
         number = life.up().vassal.serving.number
-        life.feed(states.Loyal(number)).wait(turn.PROOF / 2).feed(states.Exited(number, "exited with status 0"))
+        life.feed(states.Loyal(number)).wait(ledger.PROOF / 2).feed(states.Exited(number, "exited with status 0"))
         assert life.state is State.BACKOFF
         assert life.vassal.next_retry == life.now + backoff(failures, 1000, 180_000, 0.0)
         life.wait(life.vassal.next_retry - life.now)
@@ -195,7 +195,7 @@ def test_who_only_claims_to_be_loyal_backs_off_longer_each_time():
 def test_who_was_loyal_early_and_lived_on_has_no_failures_left():
     life = Life().up().feed(states.Exited(1, "exited")).wait(10)
     assert life.vassal.failures == 1
-    life.up().feed(states.Loyal(2)).wait(turn.PROOF).feed(states.Exited(2, "was killed by SIGKILL"))
+    life.up().feed(states.Loyal(2)).wait(ledger.PROOF).feed(states.Exited(2, "was killed by SIGKILL"))
     assert life.state is State.WAITING
     assert life.vassal.failures == 0
 
@@ -270,10 +270,10 @@ def test_backoff_and_broken_are_forgotten_on_request(event, stage):
 def crowd():
     """A vassal that was reloaded so often that as many generations as may be are still leaving."""
     life = running()
-    for version in range(2, turn.MOST_LEAVING + 2):
+    for version in range(2, ledger.MOST_LEAVING + 2):
         life.feed(states.Touched(manifest(version)))
         life.up()
-    assert len(life.vassal.leaving) == turn.MOST_LEAVING
+    assert len(life.vassal.leaving) == ledger.MOST_LEAVING
     return life.feed(states.Touched(manifest(99)))
 
 
@@ -391,7 +391,7 @@ def test_a_deleted_vassal_that_does_not_end_is_killed():
 
 
 def test_mercy_that_a_vassal_claims_is_bounded():
-    life = running(mercy=2**62).feed(states.Vanished()).wait(turn.LONGEST + turn.GRACE)
+    life = running(mercy=2**62).feed(states.Vanished()).wait(ledger.LONGEST + turn.GRACE)
     assert life.did(states.Kill) == [states.Kill(1)]
     life = running(mercy=-5).feed(states.Vanished())
     assert life.sent() == [(1, link.Retire(0, final=True))]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emperor import lifecycle, states, turn
+from emperor import ledger, lifecycle, states, turn
 from emperor.kinds import Kind
 from emperor.states import Alarm, Phase, Purpose, State
 from tests.unit.emperor.life import ASKED, LIMITS, ON_DEMAND, Life, manifest
@@ -70,7 +70,7 @@ def likeness(life):
 
 
 def proved(life):
-    return life.now - life.vassal.serving.ready_at >= turn.PROOF
+    return life.now - life.vassal.serving.ready_at >= ledger.PROOF
 
 
 def branches(life):
@@ -97,6 +97,8 @@ def branches(life):
             yield states.Parking(number, 60.0, 7)
         if v.chaining:
             yield from (states.Chained(number), states.Chained(number, edited=True), states.Chained(number, "why"))
+    if v.wake_at is not None:
+        yield states.Rescheduled(60.0)
     for number in v.leaving:
         yield from (states.Released(number, 3, ("job",)), states.Exited(number, "exited"))
 
@@ -125,7 +127,7 @@ def explored():
         if life.vassal.next_alarm is not None:
             twins.append(fork(life).wait(max(life.vassal.next_alarm - life.now, 0)))
         if life.vassal.serving and life.vassal.serving.loyal and not proved(life):
-            twins.append(fork(life).wait(turn.PROOF))
+            twins.append(fork(life).wait(ledger.PROOF))
         everyone += twins
         for twin in twins:
             if twin.vassal is None or len(twin.vassal.leaving) > life.crowd:
