@@ -51,9 +51,9 @@ def main() -> None:
 
         forkserver.main(int(descriptor), int(nofile))
     else:
-        from vassal import start  # noqa: PLC0415 (only now can it be found)
+        from vassal import entry  # noqa: PLC0415 (only now can it be found)
 
-        status = start.resume(int(arguments[0]))
+        status = entry.resume(int(arguments[0]))
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError):  # on a full disk the exit status must not be lost, too
                 stream.flush()

@@ -11,7 +11,7 @@ import sys
 
 import click
 
-from vassal import __version__, link, start
+from vassal import __version__, link, moving
 
 
 def _pairs(
@@ -54,7 +54,7 @@ def main(file: str, sets: tuple[tuple[str, str], ...]) -> None:
         inject=Inject(sets=sets).to_json(),
     )
     sys.stdout.flush()
-    start.alone(contract)
+    moving.alone(contract)
 
 
 if __name__ == "__main__":

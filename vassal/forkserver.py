@@ -21,7 +21,7 @@ import time
 from dataclasses import dataclass
 from typing import NoReturn
 
-from vassal import link, logs, master, rehearsal, sessions, spare, start, titles
+from vassal import entry, link, logs, master, rehearsal, sessions, spare, titles
 from vassal.children import SIGNALS
 
 WORKER_GRACE = 5.0
@@ -158,7 +158,7 @@ class ForkServer:
             hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
             resource.setrlimit(resource.RLIMIT_NOFILE, (self._nofile, hard))
             self._children.clear()
-            status = start.serve(socket.socket(fileno=descriptor))
+            status = entry.serve(socket.socket(fileno=descriptor))
         except BaseException:  # noqa: BLE001 (the child must never run on into its parent's loop)
             sys.excepthook(*sys.exc_info())
         finally:

@@ -67,7 +67,7 @@ def origins() -> tuple[str, ...]:
 
 
 def execute(python: str, handover: Handover) -> NoReturn:
-    """Replace this process by `python` running `vassal.start.resume` on `handover`.
+    """Replace this process by `python` running `vassal.entry.resume` on `handover`.
 
     Raises:
         InterpreterError: it cannot be executed.

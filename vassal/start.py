@@ -7,17 +7,13 @@ directories are bound in; another interpreter, which may be a tenant's program, 
 from __future__ import annotations
 
 import os
-import pickle
 import select
-import socket
 import sys
-import time
 import traceback
 from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
 from vassal import (
-    embedded,
     emperorhooks,
     handover,
     hooks,
@@ -25,33 +21,19 @@ from vassal import (
     interpreter,
     link,
     logs,
+    moving,
     net,
     ondemand,
     ports,
-    streams,
 )
 from vassal.config import ConfigError, Inject, Settings, load_vassal
 from vassal.config.reader import default_reader
-from vassal.generation import Generation
+from vassal.failing import StartError, fail, post
 from vassal.logbook import outlet
 from vassal.unedited import Files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-CONTRACT_PATIENCE = 30.0
-"""Seconds to wait for the contract; the emperor sends it right after the spawn."""
-FAILED = 22
-"""Exit status of a generation that could not start; `Failed` has said why."""
-
-
-class StartError(Exception):
-    """The generation cannot start: `stage` is one of `vassal.link.STAGES`."""
-
-    def __init__(self, stage: str, reason: str, detail: str = "") -> None:
-        super().__init__(reason)
-        self.stage = stage
-        self.detail = detail
 
 
 class Start:
@@ -78,11 +60,11 @@ class Start:
             if self._parks(settings) and self._end is not None:
                 return self._park(self._end, settings, bound)
             if contract.purpose == "jobs" and self._end is not None:
-                return run_errands(self._end, contract, settings)
+                return moving.run_errands(self._end, contract, settings)
             if chosen.execute:
                 self._execute(settings, chosen, bound)
             files, given = self._read_files, self._given
-            return finish(self._end, contract, settings, chosen, bound, files, given, first=self._first)
+            return moving.finish(self._end, contract, settings, chosen, bound, files, given, first=self._first)
         except StartError as error:
             return fail(self._end, error)
         except interpreter.InterpreterError as error:
@@ -153,7 +135,7 @@ class Start:
             settings = replace(settings, sockets=(), stats=None)
         bound = ports.Ports(settings, directory, self._offers_for(uid))
         os.umask(settings.umask if settings.umask is not None else 0o022)
-        limit(settings)
+        moving.limit(settings)
         if verdict.own:
             bound.bind(as_root=True, owner=who)
         at_start.run_as_root(verdict.why_not_own)
@@ -305,209 +287,3 @@ class Start:
 def is_first(contract: link.Contract, offers: Sequence[ports.Offer]) -> bool:
     """Whether no generation has run before this one: only then may ``log-truncate`` empty the log."""
     return contract.generation <= 1 and not offers
-
-
-def limit(settings: Settings) -> None:
-    """Take the limits of the file for this process and all below it; what the kernel refuses is told."""
-    wanted = (("max-fd", "RLIMIT_NOFILE", settings.max_fd), ("limit-as", "RLIMIT_AS", settings.limit_as << 20))
-    for name, which, value in wanted:
-        if not value:
-            continue
-        import resource  # noqa: PLC0415 (most vassals have no limits)
-
-        try:
-            resource.setrlimit(getattr(resource, which), (value, value))
-        except (OSError, ValueError) as error:
-            logs.say(f"{name} has no effect: {error}")
-
-
-def post(end: link.End, record: link.Record, fds: Sequence[int] = ()) -> None:
-    """Send `record`; an emperor that is gone is noticed by the master, which reads the link."""
-    try:
-        end.post(record, fds)
-    except (link.LinkClosed, link.LinkError):
-        return
-
-
-def fail(end: link.End | None, error: StartError) -> int:
-    """Tell the log and the emperor that the start failed; return the exit status."""
-    detail = error.detail.rstrip() if error.stage != "hook" else ""  # its output stands in the log
-    logs.say(f"cannot start ({error.stage}): {error}" + (f"\n{detail}" if detail else ""))
-    if end is not None:
-        post(end, link.failure(error.stage, str(error), error.detail))
-    return FAILED
-
-
-def serve(sock: socket.socket) -> int:
-    """Be the child of the fork server at the end `sock` of its link; return the exit status."""
-    end = link.End(sock, link.AT_VASSAL)
-    message = None
-    while message is None:
-        if not select.select([sock], [], [], CONTRACT_PATIENCE)[0]:
-            return FAILED
-        try:
-            message = end.read()
-        except (link.LinkClosed, link.LinkError):
-            return FAILED
-    contract, fds = message
-    if not isinstance(contract, link.Contract):
-        return FAILED
-    unlinks = contract.purpose == "unlink"
-    if len(fds) != (0 if unlinks else len(contract.offers)) + contract.log:
-        return FAILED
-    null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-    os.dup2(null, 0)
-    os.close(null)
-    if contract.log:
-        logs.redirect(fds[-1])
-    os.environ.clear()
-    os.environ.update(contract.environment)
-    time.tzset()
-    if unlinks:
-        logs.introduce(contract.name)
-        return ondemand.unlink(contract)
-    if contract.purpose == "hook":
-        logs.introduce(contract.name)
-        return emperorhooks.run(contract)
-    offers = [
-        ports.Offer(key, inode, socket.socket(fileno=fd))
-        for key, inode, fd in zip(contract.offers, contract.inodes, fds, strict=False)
-    ]
-    return Start(end, contract, offers).run()
-
-
-def move_in(settings: Settings, directory: str) -> None:
-    """Take the vassal's environment and working directory.
-
-    Raises:
-        StartError: it cannot be entered.
-    """
-    for name in settings.unenv:
-        os.environ.pop(name, None)
-    os.environ.update(settings.env)
-    time.tzset()
-    try:
-        os.chdir(directory)
-    except OSError as error:
-        raise StartError("config", f"cannot chdir to {directory}: {error.strerror}") from None
-
-
-def run_errands(end: link.End, contract: link.Contract, settings: Settings) -> int:
-    """Run the cron jobs of a vassal that sleeps; return the exit status.
-
-    Raises:
-        StartError: its directory cannot be entered.
-    """
-    from vassal.errands import Errands  # noqa: PLC0415 (nobody else needs it)
-
-    base = os.path.dirname(contract.source) or "/"
-    move_in(settings, os.path.join(base, settings.chdir or ""))
-    try:
-        places = outlet.Outlet(settings, base, contract.name)
-        places.take_over()
-    except logs.LogError as error:
-        raise StartError("config", str(error)) from None
-    return Errands(end, settings, places).run()
-
-
-def finish(  # noqa: PLR0913, PLR0917 (what an exec hands over)
-    end: link.End | None,
-    contract: link.Contract,
-    settings: Settings,
-    chosen: interpreter.Interpreter,
-    bound: ports.Ports,
-    files: Files,
-    given: Sequence[tuple[str, str]] = (),
-    *,
-    first: bool,
-) -> int:
-    """Turn this process into the app's interpreter and run its master; return the exit status."""
-    base = os.path.dirname(contract.source) or "/"
-    directory = os.path.join(base, settings.chdir or "")
-    environment = dict(os.environ)
-    try:
-        move_in(settings, directory)
-        places = outlet.Outlet(settings, base, contract.name, first=first)
-        places.take_over()
-    except StartError as error:
-        return fail(end, error)
-    except logs.LogError as error:
-        return fail(end, StartError("config", str(error)))
-    interpreter.enter(chosen)
-    streams.settle()
-    wanted = [value for name, value in settings.env if name == "PYTHONPATH"]  # -I has made the interpreter ignore it
-    entries = [entry for value in wanted for entry in reversed(value.split(":")) if entry]
-    interpreter.add_paths((*entries, *settings.pythonpath), directory)
-    embedded.install(settings, given)
-    try:
-        from vassal.master import Master  # noqa: PLC0415 (needs httptools, which only now can be found)
-    except ImportError as error:
-        hint = (
-            f"{chosen.executable} cannot run a vassal: {error}; install it there: {chosen.executable} -m pip install "
-        )
-        return fail(end, StartError("interpreter", hint + "'httptools>=0.6.4'"))
-    generation = Generation(
-        name=contract.name,
-        number=contract.generation,
-        settings=settings,
-        ports=bound,
-        link=end,
-        loyalty=float(settings.loyalty),
-        directory=base,
-        source=contract.source,
-        outlet=places,
-        unedited=files.unedited,
-        restart=None if end is not None else lambda: alone(contract, bound, environment),
-    )
-    return Master(generation).run()
-
-
-def alone(contract: link.Contract, bound: ports.Ports | None = None, environ: dict[str, str] | None = None) -> NoReturn:
-    """Execute a vassal that runs by hand, keeping the listeners `bound` of the run before.
-
-    `environ` is the environment from before that run's ``env`` and ``unenv``: the file may name others now.
-    """
-    if environ is not None:
-        os.environ.clear()
-        os.environ.update(environ)
-    offers = []
-    if bound is not None:
-        offers = [(port.address.key, port.inode, port.sock.fileno()) for port in bound.ports if port.sock is not None]
-    handover.execute(
-        interpreter.base_executable(),
-        handover.Handover(contract, offers=offers, origins=handover.origins(), tag=sys.implementation.cache_tag or ""),
-    )
-
-
-def resume(descriptor: int) -> int:
-    """Go on after `execute`, in the new interpreter; return the exit status."""
-    from vassal.boot import load  # noqa: PLC0415 (only here)
-
-    with os.fdopen(descriptor, "rb") as file:
-        given: handover.Handover = pickle.load(file)  # noqa: S301 (our own process wrote it a moment ago)
-    if given.tag == sys.implementation.cache_tag:
-        for origin in given.origins:
-            name, _, path = origin.partition("=")
-            load(name, path)
-    end = None
-    if given.link_fd >= 0:
-        end = link.End(socket.socket(fileno=given.link_fd), link.AT_VASSAL)
-        os.set_inheritable(given.link_fd, False)  # noqa: FBT003 (the function's own signature)
-    contract = given.contract
-    if given.settings is None or given.chosen is None:
-        offers = [ports.Offer(key, inode, _socket(fd)) for key, inode, fd in given.offers]
-        return Start(end, contract, offers).run()
-    logs.introduce(f"{contract.name}/{contract.generation}" if end else contract.name)
-    logs.remember(given.log, given.twin)
-    logs.style(given.settings.log_date, given.settings.log_prefix)
-    directory = os.path.join(os.path.dirname(contract.source) or "/", given.settings.chdir or "")
-    bound = ports.Ports(given.settings, directory, [])
-    for port, (inode, fd), fresh in zip(bound.ports, given.sockets, given.fresh, strict=True):
-        port.inode, port.sock, port.fresh = inode, _socket(fd), fresh
-    files = Files(*given.files)
-    return finish(end, contract, given.settings, given.chosen, bound, files, given.given, first=given.first)
-
-
-def _socket(descriptor: int) -> socket.socket:
-    os.set_inheritable(descriptor, False)  # noqa: FBT003 (the function's own signature)
-    return socket.socket(fileno=descriptor)

@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 
-from vassal import handover, identity, interpreter, link, logs, start
+from vassal import entry, handover, identity, interpreter, link, logs, moving, start
 from vassal.config import Settings
 
 
@@ -19,10 +19,10 @@ def test_the_log_file_is_known_after_an_exec(tmp_path, monkeypatch):
     memory = os.memfd_create("handover")
     os.write(memory, pickle.dumps(given))
     os.lseek(memory, 0, os.SEEK_SET)
-    monkeypatch.setattr(start, "finish", lambda *_, **__: 0)
+    monkeypatch.setattr(moving, "finish", lambda *_, **__: 0)
     monkeypatch.setattr(logs, "_file", [])
     monkeypatch.setattr(logs, "_who", ["vassal"])
-    assert start.resume(memory) == 0
+    assert entry.resume(memory) == 0
     assert logs.file() == str(tmp_path / "blog.log")
 
 

@@ -5,19 +5,9 @@ Rows only: nothing here can go wrong but text.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from vassal.config.line_types import CRON2S, CRONS, DAEMON2S, HOOKS, SMARTS, TOUCH_EXECS
-from vassal.config.option import PLANNED, Option, option
+from vassal.config.option import Option, option
 from vassal.config.types import EXPIRIES, FLAG, MAPS, PATHS, REGEXES, TEXTS, TYPE_EXPIRIES, WHOLE_MAPS, choice, seconds
-
-if TYPE_CHECKING:
-    from vassal.config.types import Type
-
-
-def _row(name: str, kind: Type, text: str, *aliases: str) -> Option:
-    return option(name, kind, text, *aliases, verdict=PLANNED)
-
 
 OPTIONS: tuple[Option, ...] = (
     option("attach-daemon", TEXTS, "keep this shell command running beside the app"),
