@@ -383,7 +383,7 @@ class Fleet:
         """Stop every vassal gracefully; returns when no process is left."""
         self._gone = self.loop.create_future()
         for name in list(self.vassals):
-            self.feed(name, states.Stop())
+            self.feed(name, states.Stop(ending=True))
         self._check_empty()
         await self._gone
         self._spawner.close()

@@ -104,7 +104,9 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """``emperor stop``, or the emperor ends."""
+    """``emperor stop``, or the emperor is `ending`."""
+
+    ending: bool = False
 
 
 @dataclass(frozen=True, slots=True)

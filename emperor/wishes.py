@@ -12,7 +12,7 @@ from emperor.states import Alarm, Outcome, Purpose, Reload, State, Touched
 from emperor.turn import SUPERSEDE
 
 if TYPE_CHECKING:
-    from emperor.states import Due, Event
+    from emperor.states import Due, Event, Stop
     from emperor.turn import Turn
 
 
@@ -76,10 +76,10 @@ def vanish(turn: Turn, _event: Event) -> None:
     turn.wind_down("its file is gone")
 
 
-def stop(turn: Turn, _event: Event) -> None:
+def stop(turn: Turn, event: Stop) -> None:
     """End all generations and hold until `start`."""
     turn.change(held=True)
-    turn.say("stopping, until it is started by command")
+    turn.say("stopping" if event.ending else "stopping, until it is started by command")
     turn.wind_down("stopped meanwhile")
 
 

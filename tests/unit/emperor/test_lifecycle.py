@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from emperor import ledger, states, turn
+from emperor import ledger, lifecycle, states, turn
 from emperor.kinds import Kind
 from emperor.states import Alarm, Limits, Phase, Purpose, State
 from emperor.throttle import backoff
@@ -381,6 +381,12 @@ def test_without_processes_a_deleted_vassal_is_forgotten_at_once():
     assert failed.feed(states.Vanished()).vassal is None
     life = running().feed(states.Stop(), states.Released(1), states.Exited(1, "exited"))
     assert life.feed(states.Vanished()).vassal is None
+
+
+def test_an_emperor_that_ends_does_not_say_that_its_vassals_wait_for_a_command():
+    for ending, text in ((True, "stopping"), (False, "stopping, until it is started by command")):
+        _, actions = lifecycle.step(running().vassal, states.Stop(ending), 1000.0, 0.0)
+        assert [action.text for action in actions if isinstance(action, states.Say)] == [text]
 
 
 def test_a_deleted_vassal_that_does_not_end_is_killed():
