@@ -7,7 +7,7 @@ run, or fixed numbers, and stand beside the result whether it reaches them or no
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from servers import BJOERN, EMPEROR, GRANIAN, GUNICORN, NGINX_ALONE, SERVERS, UWSGI, Server, content
+from servers import BJOERN, EMPEROR, GRANIAN, GUNICORN, NGINX_ALONE, QUIET, SERVERS, UWSGI, Server, content
 
 THREADED = tuple(server for server in SERVERS if server.threaded)
 SPEAKERS = tuple(server for server in SERVERS if server.uwsgi)
@@ -32,7 +32,8 @@ class Row:
     """One line of the result.
 
     Attributes:
-        way: How it is measured: a kind of `loads.wrk`, or ``nginx``, ``memory``, ``block``, ``crowd``, ``downloads``.
+        way: How it is measured: a kind of `loads.wrk`, or ``nginx``, ``log``, ``memory``, ``block``, ``crowd``,
+            ``downloads``.
         unit: ``/s``, ``bytes`` or ``s``; in all but the first less is better.
         limit: A fixed goal for Emperor: at least (``/s``) or at most so much.
     """
@@ -66,6 +67,13 @@ ROWS = (
     Row("hello, keep-alive, 4 threads", "hello", THREADED, 4, goals=(Goal(UWSGI, 1.3), Goal(GRANIAN))),
     Row("hello, a new connection each", "hello", way="close", goals=(Goal(GRANIAN), Goal(BJOERN, 0.9))),
     Row("behind nginx, uwsgi_pass", "hello", SPEAKERS, way="nginx", goals=(Goal(UWSGI, 0.95), Goal(GUNICORN, 2))),
+    Row(
+        "hello with the request log",
+        "hello",
+        (EMPEROR, UWSGI, QUIET),
+        way="log",
+        goals=(Goal(UWSGI, 4), Goal(QUIET, 0.85)),
+    ),
     Row("Flask hello", "flask_hello", goals=FIRST),
     Row("Django hello", "django_hello", goals=FIRST),
     Row("JSON POST of 1 KB", "post", way="post", goals=SECOND, answer=b'{"sum": 8385, "name": "' + b"x" * 500 + b'"}'),

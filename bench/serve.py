@@ -80,7 +80,7 @@ class Bench:
         self.progress = Progress(options.rounds * options.turns * sum(len(self._of(row)) for row in self.rows))
 
     def _of(self, row: Row) -> list[Server]:
-        return [server for server in row.servers if server in self.wanted]
+        return [server for server in row.servers if server in self.wanted or server is servers.QUIET]
 
     def run(self) -> None:
         """All rounds."""
@@ -114,7 +114,15 @@ class Bench:
     def start(self, row: Row, server: Server, stack: contextlib.ExitStack) -> tuple[Job, Running]:
         """Start a server for the length of `stack`, see that it answers right, and warm it up."""
         directory = Path(tempfile.mkdtemp(dir=self.scratch))
-        job = Job(row.module, row.threads, _free_port(), directory, uwsgi=row.way == "nginx", closes=row.way == "close")
+        job = Job(
+            row.module,
+            row.threads,
+            _free_port(),
+            directory,
+            uwsgi=row.way == "nginx",
+            closes=row.way == "close",
+            logs=row.way == "log",
+        )
         servers.write_files(job)
         running = front = stack.enter_context(Running(server.command(job), directory))
         if job.uwsgi:
@@ -278,6 +286,7 @@ What was wanted, and what was reached:
 
 - {versions}{f" (commit {commit})" if commit else ""}; measured on {time.strftime("%Y-%m-%d")}.
 - {report.machine()}; load average before the start: {load:.1f}. wrk shares the cores with the servers.{note}
+- The request log is a file of the default lines; uWSGI writes the same.
 - Places: servers within {(SEVERAL - 1) * 100:.0f} % of each other share one.
 - Memory is PSS of all processes of a server after some thousand requests.
 - The bad clients: {crowd.IDLE} idle on keep-alive, {crowd.HEADERS} whose headers come a byte a second,

@@ -4,6 +4,7 @@ The one thing that can go wrong here is a setting that favours one: each has its
 processes and threads, the address, and logs, which are off.
 """
 
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -37,7 +38,7 @@ chdir = {apps}
 virtualenv = {environment}
 module = {module}:application
 {listen}
-disable-logging = true
+{log}
 static-map = /static={files}
 """
 FILES = {"1k": 1000, "100k": 100_000, "10m": 10_000_000}
@@ -102,6 +103,12 @@ class Job:
     directory: Path
     uwsgi: bool = False
     closes: bool = False
+    logs: bool = False
+    """Each request is a line in a file."""
+
+    @property
+    def log(self) -> Path:
+        return self.directory / "requests.log"
 
     @property
     def socket(self) -> Path:
@@ -130,22 +137,25 @@ def write_files(job: Job) -> None:
 def _vassal(job: Job) -> list[str]:
     listen = f"socket = {job.socket}\nchmod-socket = 666" if job.uwsgi else f"http-socket = 127.0.0.1:{job.port}"
     file = job.directory / f"{job.module}.ini"
-    file.write_text(
-        VASSAL.format(
-            threads=job.threads, apps=APPS, environment=ENVIRONMENT, module=job.module, listen=listen, files=job.files
-        )
-    )
+    values = {"threads": job.threads, "apps": APPS, "environment": ENVIRONMENT, "module": job.module}
+    log = f"logto = {job.log}" if job.logs else "disable-logging = true"
+    file.write_text(VASSAL.format(**values, listen=listen, files=job.files, log=log))
     return [str(Path(sys.executable).with_name("vassal")), str(file)]
+
+
+def _quiet(job: Job) -> list[str]:
+    return _vassal(dataclasses.replace(job, logs=False))
 
 
 def _uwsgi(job: Job) -> list[str]:
     threads = [] if job.threads == 1 else ["--threads", str(job.threads)]
     listen = ["--socket", str(job.socket), "--chmod-socket=666"] if job.uwsgi else []
     # Its http11-socket keeps a connection that was to be closed; its http-socket closes each, without saying so.
+    log = ["--logto", str(job.log)] if job.logs else ["--disable-logging"]
     closing = ["--add-header", "Connection: close", "--http-socket"]
     listen = listen or [*(closing if job.closes else ["--http11-socket"]), f"127.0.0.1:{job.port}"]
     return [
-        f"{BIN}/uwsgi", "--master", "--processes", "1", *threads, "--disable-logging", "--die-on-term", "--need-app",
+        f"{BIN}/uwsgi", "--master", "--processes", "1", *threads, *log, "--die-on-term", "--need-app",
         "--chdir", str(APPS), "--virtualenv", str(ENVIRONMENT), "--module", f"{job.module}:application", *listen,
         # Without the latter each file that follows on a connection waits 40 ms for the client's delayed ACK.
         "--static-map", f"/static={job.files}", "--tcp-nodelay",
@@ -205,7 +215,7 @@ class Server:
 
     @property
     def version(self) -> str:
-        if self.command is _vassal:
+        if self.command in (_vassal, _quiet):
             return metadata.version(self.package)
         if self.command is _nginx_alone:
             said = subprocess.run([_nginx_program(), "-v"], capture_output=True, text=True, check=True).stderr
@@ -224,6 +234,8 @@ GUNICORN = Server("gunicorn", "gunicorn", _gunicorn, uwsgi=True)
 WAITRESS = Server("waitress", "waitress", _waitress)
 NGINX_ALONE = Server("nginx", "", _nginx_alone)
 """It runs no app and stands in the rows of files only."""
+QUIET = Server("Emperor without a log", "emperor-fleet", _quiet)
+"""In the row of the request log only: what that costs."""
 SERVERS = (EMPEROR, GRANIAN, BJOERN, UWSGI, GUNICORN, WAITRESS)
 EVERYBODY = (*SERVERS, NGINX_ALONE)
 

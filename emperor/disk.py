@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from vassal import net
 from vassal.config import Entry, Note
+from vassal.config.log_types import log_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -79,6 +80,8 @@ _AT_FILE = {"chdir": _DIRECTORY}
 """Fields whose paths are relative to the file's directory."""
 _PARENTS_AT_FILE = ("logto", "logto2", "daemonize", "log_backupname", "pidfile", "safe_pidfile")
 """Likewise; the file itself need not be there, but its directory."""
+_LOGGERS = ("logger", "req_logger")
+"""Places for log lines, of which files are relative to the file's directory."""
 _AFTER_CHDIR = {
     "wsgi_file": _FILE,
     "virtualenv": _DIRECTORY,
@@ -138,6 +141,8 @@ class _Look:
         elif field in _PARENTS_AT_FILE:
             if not _NETWORKED.match(str(value)):
                 self.parent(entry, os.path.join(self.base, str(value)))
+        elif field in _LOGGERS:
+            self.logger(entry, str(value))
         elif field in _AT_FILE:
             self.path(entry, os.path.join(self.base, str(value)), _AT_FILE[field])
         elif field in _AFTER_CHDIR:
@@ -160,6 +165,11 @@ class _Look:
                 self.note(entry, "warning", f"{entry.option}: nothing matches {path}")
         else:
             self.path(entry, path, _SOFT)
+
+    def logger(self, entry: Entry, text: str) -> None:
+        path = log_file(text)
+        if path and not _OPEN_END.search(path):
+            self.parent(entry, os.path.join(self.base, path))
 
     def parent(self, entry: Entry, path: str) -> None:
         directory = os.path.dirname(path)

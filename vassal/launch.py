@@ -91,6 +91,7 @@ def launch(spec: Spec, mark: str) -> tuple[int, shell.Output | None]:
             environ[tagger.COMMAND] = command[2]
             who = logs.speaker().partition("/")[0]  # whatever the generation is called that will read it
             command = [sys.executable, "-I", "-S", _TAGGER, who, spec.label, logs.file()]
+            options["stdout"], options["stderr"] = logs.plain()
         process = subprocess.Popen(
             command,
             stdin=None if spec.stdin else subprocess.DEVNULL,

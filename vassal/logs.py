@@ -32,6 +32,7 @@ _prefix = [""]
 _twin: list[int] = []
 """A descriptor that leads where standard error does, but does not block: see `prepare`."""
 _sink: list[DescriptorSink] = []
+_plain: list[int] = []
 _route: list[Callable[[bytes], None]] = []
 """What takes the lines instead of standard error."""
 
@@ -94,6 +95,19 @@ def sink() -> DescriptorSink:
     if not _sink:
         _sink.append(DescriptorSink(file() or "standard error", _twin[0] if _twin else 2))
     return _sink[0]
+
+
+def plain() -> tuple[int, int]:
+    """Return descriptors of what standard output and error were before a pipe took their place.
+
+    Who outlives this process writes there: the pipe ends with its reader.
+    """
+    return (_plain[0], _plain[1]) if _plain else (1, 2)
+
+
+def keep_plain(descriptors: tuple[int, ...]) -> None:
+    """Take note of what `plain` is to return."""
+    _plain[:] = descriptors
 
 
 def route(take: Callable[[bytes], None]) -> None:

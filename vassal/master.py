@@ -69,7 +69,7 @@ class Master:
         self._vitals = Vitals(generation, self._pool, self._board, self._children.by_slot, jobs, self._selector)
         self._hooks = MasterHooks(settings, self._selector, generation.directory, lazy=self._lazy)
         self._gate = Gate(settings, self._selector, self._passed)
-        self._log = Keeper(generation.outlet, self._post)
+        self._log = Keeper(settings, generation.outlet, self._post)
         self._tally = Tally(generation.loyalty, own=1 if settings.ready_check else 0)
         self._loaded: list[int] = []
         """Slots whose workers wait for the generation to be ready."""
@@ -207,6 +207,9 @@ class Master:
             if harakiri.overdue(self._board, slot, now, settings.harakiri):
                 logs.say(f"worker in slot {slot} (pid {child.pid}) holds its interpreter beyond harakiri: killed")
                 self._vitals.struck(slot)
+                for busy in self._board.worker(slot).busy:
+                    if now - busy.since >= settings.harakiri:
+                        self._log.killed(child.pid, slot, now - busy.since)
                 harakiri.execute(self._board, slot, child.pidfd, now, settings.harakiri)
         self._count_hands(now)
         if settings.evil_reload_on_rss:

@@ -27,7 +27,7 @@ LINE = re.compile(
 VASSAL = str(Path(sys.executable).with_name("vassal"))
 
 APP = """\
-import os, sys, time
+import ctypes, os, sys, time
 
 def application(environ, start_response):
     path = environ["PATH_INFO"]
@@ -35,6 +35,8 @@ def application(environ, start_response):
         raise RuntimeError("boom")
     if path == "/slow":
         time.sleep(30)
+    if path == "/hold":  # no Python runs meanwhile
+        ctypes.PyDLL(None).sleep(30)
     if path == "/print":
         print(environ["QUERY_STRING"], flush=True)
     if path == "/file":
@@ -112,6 +114,10 @@ def test_requests_are_logged_as_uwsgi_logs_them(emperor):
     refused = wait_until(lambda: [line for line in site.lines() if line["status"] == "400"], 10, lambda: site.log)
     assert refused[0]["app"] == "-1"
     assert "\x01" not in site.log
+    # A request that holds the interpreter: the master answers, and knows no more than that.
+    assert site.get("/hold") == 504
+    killed = wait_until(lambda: [line for line in site.lines() if not line["uri"] and line["status"] == "504"], 10)
+    assert int(killed[0]["took"]) >= 1000
 
 
 def test_what_the_file_asks_for_is_logged(emperor):
@@ -243,10 +249,10 @@ def test_logs_are_opened_again(emperor):
         ask()
         answered(f"turn{number}")
     # logrotate's create without any signal, and a deleted file.
-    for path in (log, access):
+    for path in (log, access, theirs):
         path.rename(f"{path}.moved")
         path.touch()
-    wait_until(lambda: [site.get("/?created"), "/?created" in log.read_text()][1], 10, "the new file to be followed")
+    answered("created")
     log.unlink()
     site.logged("own.log was deleted, and is made anew", log)
     site.place.joinpath("rotate").touch()
@@ -344,3 +350,18 @@ def test_what_was_said_last_is_written(emperor):
     wait_until(lambda: emperor.status("last")["worker_pids"] not in ([], [pid]), 15, "another worker")
     site.get("/?another")
     site.line_of("/?another")
+
+
+def test_a_smart_daemon_is_logged_through_reloads(emperor):
+    """It outlives the master that reads what the app prints, so it writes to what the vassal had before."""
+    pidfile = emperor.directory / "ticker.pid"
+    daemon = f"sh -c 'echo $$ > {pidfile}; while :; do echo tick; sleep 0.2; done'"
+    smart = f"smart-attach-daemon = {pidfile} {daemon}"
+    site = Site(emperor, "smart", "logger = file:smart.log", "log-encoder = prefix >", smart).run()
+    site.logged("tick\n")
+    pid = pidfile.read_text()
+    emperor.cli("reload", "smart", check=True)
+    wait_until(lambda: emperor.status("smart")["generation"] == 2, 10, "the new generation")
+    seen = site.log.count("tick\n")
+    wait_until(lambda: site.log.count("tick\n") > seen + 2, 10, lambda: site.log)
+    assert pidfile.read_text() == pid

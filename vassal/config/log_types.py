@@ -74,3 +74,9 @@ def _route(text: str, _warn: Callable[[str], None]) -> str:
 
 
 LOG_ROUTES = Type("list of NAME REGEX", _route, many=True)
+
+
+def log_file(text: str) -> str:
+    """Return the path of the file that a ``logger`` line names, ``""`` where it names none."""
+    spec = specs.parse(text)
+    return spec.target if spec.kind == "file" else ""

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from vassal.logbook.variables import Place
 
-    Row = tuple[tuple[Any, ...], float, float]
-    """What is alike in many requests, when one began (CLOCK_MONOTONIC) and how many seconds it took."""
+    Row = tuple[Any, ...]
+    """What is alike in many requests (`KEY` values), then when one began and ended (CLOCK_MONOTONIC)."""
 
     Form = Callable[[Entry], str]
 
@@ -27,6 +27,8 @@ _JSON_WORD = "json"
 _ALIKE = 4096
 QUICK = ("REQUEST_URI", "REQUEST_METHOD", "REMOTE_ADDR", "REMOTE_USER", "SERVER_PROTOCOL")
 """What the default line tells of a request."""
+KEY = 11
+"""How many values of a row say what its line looks like."""
 _FIELDS = (
     "time iso|addr|user|method|uri|proto|status #|size #|rsize #|micros #|host|referer|uagent|pid #|wid #|core #|"
     "ioerr #"
@@ -50,6 +52,11 @@ def is_json(text: str) -> bool:
     """Tell whether lines of this format are JSON objects, in which values are escaped as JSON wants it."""
     stripped = text.strip()
     return stripped == _JSON_WORD or (stripped.startswith("{") and stripped.endswith("}"))
+
+
+def tells_errors(text: str) -> bool:
+    """Tell whether a format says if its client was there to the end."""
+    return text.strip() == _JSON_WORD or not {"werr", "ioerr"}.isdisjoint(VARIABLE.findall(text))
 
 
 def unknown(text: str) -> list[str]:
@@ -177,7 +184,7 @@ class DefaultLine:
             if isinstance(row, str):
                 lines.append(row)
                 continue
-            key, began, took = row
+            key, began = row[:KEY], row[KEY]
             second = int(began + ahead)
             if second != self._second or len(alike) > _ALIKE:
                 self._second = second
@@ -185,16 +192,17 @@ class DefaultLine:
             halves = alike.get(key)
             if halves is None:
                 halves = alike[key] = self._halves(self._entry(key, began))
+            took = row[KEY + 1] - began
             self.own = own = self.own + 1
             lines.append(f"{common}{own}/{own + others}{halves[0]}{int(took * factor)}{halves[1]}")
         return lines
 
     def _entry(self, key: tuple[Any, ...], began: float) -> Entry:
         """Return what the key of a `Row` stands for."""
-        *words, status, sent, size, parts, head_only, head, count, core = key
-        environ = {name: value for name, value in zip(QUICK, words, strict=True) if value is not None}
+        *words, status, sent, size, parts, head_only, told, core = key
+        environ = {name: value for name, value in zip(QUICK, (*words, told[2]), strict=True) if value is not None}
         entry = Entry(environ, int(status[:3]), began, self._place)
-        entry.talk = _Talk(head, count)
+        entry.told = told
         entry.core = core
         fill(entry, sent, size, parts, head_only=head_only)
         return entry
@@ -213,14 +221,6 @@ class DefaultLine:
             f"(1 switches on core {entry.core})"
         )
         return middle, end
-
-
-class _Talk:
-    """What an `Entry` asks of a `vassal.protocol.Talk`."""
-
-    def __init__(self, size: int, count: int) -> None:
-        self.size = size
-        self.vars = count
 
 
 def fill(entry: Entry, sent: int, size: int, parts: int, *, head_only: bool) -> None:

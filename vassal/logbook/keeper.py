@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from vassal import link, logs
+from vassal.logbook import requests
 from vassal.logbook.losses import Losses
 
 if TYPE_CHECKING:
@@ -18,13 +19,15 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from vassal.children import Children
+    from vassal.config import Settings
     from vassal.logbook.outlet import Outlet
 
 
 class Keeper:
     """Keeps `outlet`; `post` sends a record to the emperor."""
 
-    def __init__(self, outlet: Outlet, post: Callable[[link.Record], None]) -> None:
+    def __init__(self, settings: Settings, outlet: Outlet, post: Callable[[link.Record], None]) -> None:
+        self._settings = settings
         self.outlet = outlet
         self._post = post
         self._losses = Losses()
@@ -58,6 +61,13 @@ class Keeper:
     def reopen(self, given: Sequence[int] = ()) -> None:
         """Open all files by their names again."""
         self.outlet.reopen(time.monotonic(), given)
+
+    def killed(self, pid: int, number: int, took: float) -> None:
+        """Log a request that harakiri has ended together with its worker, `pid`: what it was, only that worker knew."""
+        log = requests.prepare(self._settings, self.outlet, None, number)
+        if log is not None:
+            log.killed(pid, took)
+            log.flush()
 
     def rotate(self) -> None:
         """Begin new log files."""

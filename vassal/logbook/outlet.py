@@ -230,6 +230,7 @@ class Outlet:
         os.dup2(writing, 2)
         os.close(writing)
         self._pipe = reading
+        logs.keep_plain(self._spare)
         selector.register(reading, selectors.EVENT_READ, self.pump)
 
     def pump(self) -> None:

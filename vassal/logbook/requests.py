@@ -14,7 +14,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from vassal import logs, scoreboard
-from vassal.logbook.formats import DefaultLine, compile_format, fill, is_json
+from vassal.logbook.formats import DefaultLine, compile_format, fill, is_json, tells_errors
 from vassal.logbook.variables import Entry, Place
 
 if TYPE_CHECKING:
@@ -78,10 +78,12 @@ def rules(settings: Settings) -> Rules | None:
     )
 
 
-def prepare(settings: Settings, outlet: Outlet, board: Scoreboard, number: int, beside: int) -> RequestLog | None:
+def prepare(
+    settings: Settings, outlet: Outlet, board: Scoreboard | None, number: int = 0, beside: int = 0
+) -> RequestLog | None:
     """Return the request log of worker `number`; None: nothing is to be logged.
 
-    `beside`: keys of an environ that no request has brought.
+    `board`: None in a master. `beside`: keys of an environ that no request has brought.
     """
     conditions = rules(settings)
     if conditions is not None and conditions == Rules():
@@ -89,13 +91,17 @@ def prepare(settings: Settings, outlet: Outlet, board: Scoreboard, number: int, 
     outlet.clock.refresh()
     place = Place(outlet.clock, number, beside)
     form: Form
+    errors = bool(settings.log_format) and tells_errors(settings.log_format or "")
     if settings.log_format:
         form = compile_format(settings.log_format)
         prefix = "" if is_json(settings.log_format) else logs.prefix()
     else:
         form, prefix = DefaultLine(place, micros=settings.log_micros), logs.prefix()
     mounts = [name for name, _ in settings.mount]
-    return RequestLog(form, outlet.requests, place, conditions, board.others(number), mounts=mounts, prefix=prefix)
+    others = board.others(number) if board is not None else ()
+    return RequestLog(
+        form, outlet.requests, place, conditions, others, mounts=mounts, prefix=prefix, wants_errors=errors
+    )
 
 
 class RequestLog:
@@ -111,11 +117,14 @@ class RequestLog:
         *,
         mounts: Sequence[str] = (),
         prefix: str = "",
+        wants_errors: bool = False,
     ) -> None:
         self._form = form
         self._count = form if isinstance(form, DefaultLine) else None
         self._quick = isinstance(form, DefaultLine) and conditions is None and not mounts
         """Responses of one piece are only noted, and made into lines when these are written."""
+        self._waits = wants_errors or (conditions is not None and conditions.ioerror)
+        """A line is not made before it is known whether its client was there to the end."""
         self._chain = chain
         self._place = place
         self._conditions = conditions
@@ -140,33 +149,36 @@ class RequestLog:
         talk = response.conn.talk
         if self._count is not None and self._quick:
             get = environ.get
-            key = (
+            self._lines.append((
                 get("REQUEST_URI"),
                 get("REQUEST_METHOD"),
                 get("REMOTE_ADDR"),
                 get("REMOTE_USER"),
-                get("SERVER_PROTOCOL"),
                 response.status,
                 sent,
                 size,
                 parts,
                 request.head_only,
-                talk.size,
-                talk.vars,
+                talk.told,
                 me.number,
-            )
-            self._lines.append((key, me.began, me.now - me.began))
+                me.began,
+                me.now,
+            ))  # fmt: skip
             return
         entry = Entry(environ, int(response.status[:3]), me.began, self._place)
-        entry.talk = talk
+        entry.told = talk.told
         entry.core = me.number
         fill(entry, sent, size, parts, head_only=request.head_only)
-        response.conn.entry = entry
+        if self._waits:
+            response.conn.entry = entry
+        else:
+            entry.took = me.now - me.began
+            self._add(entry)
 
     def later(self, response: Response, hsize: int, rsize: int, headers: int, me: Member) -> None:
         """A response is complete but not sent: `done` follows when it is, or when its client is gone."""
         entry = Entry(response.request.environ, int(response.status[:3] or 0), me.began, self._place)
-        entry.talk = response.conn.talk
+        entry.told = response.conn.talk.told
         entry.hsize = hsize
         entry.rsize = rsize
         entry.headers = headers
@@ -217,7 +229,7 @@ class RequestLog:
         request = conn.request
         entry = self._other(request.environ if request is not None else conn.talk.facts, status, me.now, conn)
         if request is None:
-            entry.talk = None
+            entry.told = (0, 0, "")
         entry.hsize = hsize
         entry.rsize = rsize
         entry.headers = 2
@@ -230,7 +242,7 @@ class RequestLog:
         request = conn.request
         environ = request.environ if request is not None else {}
         entry = Entry(environ, 504 if data else 0, monotonic() - took, self._place)
-        entry.talk = conn.talk
+        entry.told = conn.talk.told
         entry.took = took
         head, _, body = data.partition(b"\r\n\r\n")
         entry.hsize = len(data) - len(body)
@@ -240,9 +252,16 @@ class RequestLog:
         entry.core = member.number
         self._add(entry)
 
+    def killed(self, pid: int, took: float) -> None:
+        """A worker, `pid`, had to be killed for a request; its master has answered, and knows no more of it."""
+        self._place.pid = pid
+        entry = Entry({}, 504, monotonic() - took, self._place)
+        entry.took = took
+        self._add(entry)
+
     def _other(self, environ: dict[str, Any], status: int, began: float, conn: Connection) -> Entry:
         entry = Entry(environ, status, began, self._place)
-        entry.talk = conn.talk
+        entry.told = conn.talk.told
         entry.app = -1
         return entry
 
@@ -313,8 +332,7 @@ class RequestLog:
 def _texts(row: str | Row) -> str | Row:
     if isinstance(row, str):
         return row
-    key, began, took = row
-    return tuple(str(word) if word is not None and not isinstance(word, int) else word for word in key), began, took
+    return tuple(str(word) if index < 4 and word is not None else word for index, word in enumerate(row))
 
 
 def _fields(response: Response) -> int:

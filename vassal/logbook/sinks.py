@@ -141,7 +141,7 @@ class DatagramSink(Sink):
             self.lose(1, error)
             # A stream or UNIX socket whose listener has gone must be looked for anew.
             if error.errno in (errno.ECONNREFUSED, errno.ENOTCONN, errno.ECONNRESET, errno.EPIPE):
-                self._drop()
+                self.close()
 
     def _connected(self) -> socket.socket:
         if self._sock is not None:
@@ -156,7 +156,8 @@ class DatagramSink(Sink):
             raise
         return self._sock
 
-    def _drop(self) -> None:
+    def close(self) -> None:
+        """Close the socket; the next line opens it anew."""
         if self._sock is not None:
             self._sock.close()
             self._sock = None

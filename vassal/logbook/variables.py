@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import resource
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -159,13 +159,6 @@ class Place:
         return self._sizes
 
 
-class Told(Protocol):
-    """What the log asks of a `vassal.protocol.Talk`."""
-
-    size: int
-    vars: int
-
-
 class Entry:
     """The facts of one request that is over. Times are seconds of CLOCK_MONOTONIC, sizes bytes.
 
@@ -177,7 +170,8 @@ class Entry:
     app = 0
     """Which of the vassal's apps; -1: none, the server has answered."""
     via = ""
-    talk: Told | None = None
+    told = (0, 0, "")
+    """What its head said of itself: see `vassal.protocol.Talk`."""
     modifier1 = modifier2 = 0
     switches = 1
     """uWSGI's count of turns of its async core: one, here."""
@@ -191,14 +185,12 @@ class Entry:
     @property
     def vars(self) -> int:
         """How many variables the request came with: header fields, and what its first line and socket say."""
-        talk = self.talk
-        return talk.vars - self.place.beside if talk is not None else 0
+        return self.told[1] - self.place.beside if self.told[1] else 0
 
     @property
     def pktsize(self) -> int:
         """Bytes of the request's head, or of its packet."""
-        talk = self.talk
-        return talk.size + len(self.environ.get("REQUEST_URI", "")) if talk is not None else 0
+        return self.told[0] + len(str(self.environ.get("REQUEST_URI", ""))) if self.told[0] else 0
 
     @property
     def start(self) -> float:

@@ -42,12 +42,12 @@ class Talk:
         common: the environ that `tail` makes.
         length: the bytes of body that `tail` announces.
         count: heads read in full.
-        size: bytes of the last head, or packet, without its target; for the log.
-        vars: entries of the environ that it made; for the log.
+        told: of the last head, or packet, for the log: its bytes without the target, the entries of the environ that it
+            made, and its version of HTTP.
         checked: bytes at the beginning of a head that is not complete, in which nothing has to be looked for again.
     """
 
-    __slots__ = ("believe", "checked", "common", "count", "facts", "length", "size", "tail", "vars")
+    __slots__ = ("believe", "checked", "common", "count", "facts", "length", "tail", "told")
 
     def __init__(self, facts: dict[str, Any], believe: Callable[[dict[str, Any]], None] | None = None) -> None:
         self.facts = facts
@@ -55,7 +55,8 @@ class Talk:
         self.tail = b""
         self.common = facts
         self.length = 0
-        self.count = self.checked = self.size = self.vars = 0
+        self.count = self.checked = 0
+        self.told = (0, 0, "")
 
 
 class Request:

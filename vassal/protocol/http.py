@@ -176,8 +176,7 @@ class HttpProtocol:
         request = self._judge(match, environ)
         if talk.believe is not None:
             talk.believe(environ)
-        talk.size = end - len(match[2])
-        talk.vars = len(environ)
+        talk.told = (end - len(match[2]), len(environ), environ["SERVER_PROTOCOL"])
         talk.count += 1
         if talk.count > 1:  # a connection for one request would only pay for this
             remember(talk, request, match)

@@ -78,8 +78,7 @@ class UwsgiProtocol:
                 raise Refused(413, f"a body of {request.length} bytes, limit-post is {self.limit_post}")
         if talk.believe is not None:
             talk.believe(environ)
-        talk.size = end - 4 - len(environ.get("REQUEST_URI", ""))
-        talk.vars = len(environ)
+        talk.told = (end - 4 - len(environ.get("REQUEST_URI", "")), len(environ), environ["SERVER_PROTOCOL"])
         return request, data[end:]
 
     def _read(self, data: bytes, end: int, environ: dict[str, Any]) -> None:

@@ -1,8 +1,11 @@
 """The log's decisions: how lines look, what is logged, where lines go, when a file is rotated. No processes."""
 
+import fcntl
 import gzip
 import json
+import os
 import re
+import socket
 import time
 
 import pytest
@@ -15,7 +18,7 @@ from vassal.logbook.files import KEEP, REOPEN, ROTATE, Seen, backup_name, decide
 from vassal.logbook.formats import DefaultLine, compile_format
 from vassal.logbook.losses import Losses
 from vassal.logbook.requests import RequestLog, Rules
-from vassal.logbook.sinks import Sink
+from vassal.logbook.sinks import DatagramSink, DescriptorSink, JournalSink, Sink, SocketSink, SyslogSink
 from vassal.logbook.variables import Clock, Entry, Place
 
 LINE = re.compile(
@@ -38,9 +41,7 @@ ENVIRON = {
 }
 
 
-class Talk:
-    size = 65
-    vars = 29
+TOLD = (65, 29, "HTTP/1.1")
 
 
 def place(strftime="", east=0):
@@ -51,7 +52,7 @@ def place(strftime="", east=0):
 
 def entry(environ=None, status=404, at=None, **facts):
     made = Entry(ENVIRON if environ is None else environ, status, 0.0, at or place())
-    made.talk = Talk()
+    made.told = TOLD
     made.took, made.rsize, made.hsize, made.headers, made.core = 0.0125, 14, 99, 2, 3
     for name, value in facts.items():
         setattr(made, name, value)
@@ -78,7 +79,7 @@ def test_the_default_line_is_uwsgis():
 
 def test_what_no_app_answered_has_no_number():
     line = DefaultLine(place(), micros=True)
-    made = line(entry({}, 400, app=-1, talk=None))
+    made = line(entry({}, 400, app=-1, told=(0, 0, "")))
     assert "|app: -1|req: -1/0] " in made
     assert "{0 vars in 0 bytes}" in made
     assert "]   => generated 14 bytes in 12500 micros ( 400)" in made
@@ -156,7 +157,7 @@ def test_one_request_is_one_line_even_in_the_default_line():
 
 def test_an_app_may_put_anything_into_the_environ():
     odd = {**ENVIRON, "REMOTE_USER": ["a", "list"], "REQUEST_URI": None}
-    assert "(['a', 'list'])" in DefaultLine(place())(entry(odd, talk=None))
+    assert "(['a', 'list'])" in DefaultLine(place())(entry(odd))
     assert compile_format("%(user)")(entry(odd)) == "['a', 'list']"
 
 
@@ -195,8 +196,8 @@ class Fake:
 
 
 def response(environ, status="200 OK"):
-    talk = Talk()
-    return Fake(request=Fake(environ=environ, head_only=False), status=status, conn=Fake(talk=talk))
+    conn = Fake(talk=Fake(told=TOLD), entry=None)
+    return Fake(request=Fake(environ=environ, head_only=False), status=status, conn=conn)
 
 
 ME = Fake(began=time.monotonic(), now=time.monotonic() + 0.25, number=0)
@@ -390,3 +391,102 @@ def test_the_forecast_knows_when_clocks_are_changed(monkeypatch, zone_name):
         monkeypatch.undo()
         time.tzset()
     assert [(second, told(second)) for second, _ in wanted] == wanted
+
+
+# --- places ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def inbox(tmp_path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(str(tmp_path / "inbox"))
+        sock.settimeout(10)
+        yield sock
+
+
+def test_a_line_is_a_datagram(inbox, tmp_path, monkeypatch):
+    target = str(tmp_path / "inbox")
+    for constant in ("SYSLOG", "JOURNAL"):
+        monkeypatch.setattr(f"vassal.logbook.sinks.{constant}", target)
+
+    def sent(sink):
+        sink.write(b"one\ntwo\n", 2)
+        sink.close()
+        first, second = inbox.recv(999), inbox.recv(999)
+        assert first.replace(b"one", b"two") == second
+        return first
+
+    assert sent(SocketSink(specs.Spec("socket", target=target, tag="p:"))) == b"p:one"
+    far = sent(SyslogSink(specs.parse(f"rsyslog:{target},blog,29"), "shop"))
+    assert re.fullmatch(rb"<29>\w{3} [ \d]\d \d\d:\d\d:\d\d \S+ blog: one", far)
+    near = sent(SyslogSink(specs.parse("syslog:,local0"), "shop"))
+    assert re.fullmatch(rb"<134>\w{3} .{11} +shop\[%d\]: one" % os.getpid(), near)
+    journal = sent(JournalSink(specs.Spec("systemd"), "shop"))
+    assert journal == b"PRIORITY=6\nSYSLOG_IDENTIFIER=shop\nMESSAGE=one\n"
+
+
+def test_a_socket_that_nobody_reads_loses_lines_and_one_that_comes_back_gets_them(inbox, tmp_path, monkeypatch):
+    sink = DatagramSink("far", str(tmp_path / "inbox"))
+    for _ in range(2000):
+        sink.write(b"x" * 1000 + b"\n", 1)
+    lost, why = sink.take_losses()
+    assert 0 < lost < 2000
+    assert why == "nobody reads it"
+    assert sink.take_losses()[0] == 0
+    inbox.close()
+    (tmp_path / "inbox").unlink()
+    sink.write(b"nobody\n", 1)
+    sink.write(b"nobody\n", 1)
+    assert sink.take_losses()[0] == 2
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as again:
+        again.bind(str(tmp_path / "inbox"))
+        monkeypatch.setattr(sink, "_retry_at", 0.0)
+        sink.write(b"back\n", 1)
+        assert again.recv(99) == b"back"
+    sink.close()
+
+
+def test_a_pipe_gets_whole_lines_and_never_blocks():
+    reading, writing = os.pipe()
+    try:
+        fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 65536)
+        os.set_blocking(writing, False)
+        sink = DescriptorSink("pipe", writing)
+        batch = b"".join(b"%d %s\n" % (number, b"x" * 97) for number in range(100))
+        for _ in range(20):
+            sink.write(batch, 100)
+        lost, why = sink.take_losses()
+        assert why == "nobody reads it"
+        os.set_blocking(reading, False)
+        got = os.read(reading, 1 << 20)
+        assert got.endswith(b"\n")
+        assert got.count(b"\n") == 2000 - lost > 0
+        assert all(len(line.partition(b" ")[2]) == 97 for line in got.splitlines())
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def test_a_line_behind_a_torn_one_stands_by_itself(monkeypatch):
+    written = []
+
+    def some(_fd, data):
+        room = 8 - len(b"".join(written)) if not opened else len(data)
+        if room <= 0:
+            raise OSError(28, "No space left on device")
+        written.append(data[:room])
+        return min(room, len(data))
+
+    opened = False
+    with open(os.devnull, "wb") as file:
+        sink = DescriptorSink("log", file.fileno())
+        monkeypatch.setattr(os, "write", some)
+        sink.write(b"one\ntwothree\nfour\n", 3)
+        assert sink.lost == 2
+        sink.write(b"five\n", 1)
+        assert sink.lost == 3
+        opened = True
+        sink.write(b"six\n", 1)
+        monkeypatch.undo()
+    assert b"".join(written) == b"one\ntwot\nsix\n"
+    assert sink.take_losses() == (3, "No space left on device")
