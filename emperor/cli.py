@@ -150,6 +150,17 @@ def run(places: tuple[str, ...], ini: str | None, sets: tuple[tuple[str, str], .
 
 
 def _run(settings: EmperorSettings, control: str | None) -> int:
+    from emperor import launch
+
+    if settings.logto is None:  # else it would have the standard error from before
+        launch.early()
+    try:
+        return _be_emperor(settings, control)
+    finally:
+        launch.drop()
+
+
+def _be_emperor(settings: EmperorSettings, control: str | None) -> int:
     from emperor.daemon import run as run_daemon
 
     path = control or settings.control or default_path(os.environ, serving=True)

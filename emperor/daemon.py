@@ -19,12 +19,12 @@ from emperor.commands import Commands
 from emperor.control import ControlError, ControlServer
 from emperor.fleet import Fleet
 from emperor.journal import flush, say
+from emperor.launch import raise_nofile
 from emperor.logroom import LogRoom
 from emperor.monitor import Monitor
 from emperor.notify import Notifier
 from emperor.places import PlaceOptions, parse_place
 from emperor.relog import use_log
-from emperor.spawner import raise_nofile
 from emperor.states import Forgive
 from emperor.throttle import Pace
 from emperor.watch import Watch

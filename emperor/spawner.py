@@ -7,20 +7,16 @@ Unanswered requests are reported as failed; orphaned masters come back to the em
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
-import resource
-import signal
-import sys
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from emperor import launch
 from emperor.orphans import Orphans
 from vassal import link
 
 if TYPE_CHECKING:
     import asyncio
-    import socket
     from collections.abc import Callable, Collection
 
 FIRST_WAIT = 0.05
@@ -30,8 +26,6 @@ YOUNG = 5.0
 """Seconds of life after which a death counts as the first again."""
 SPARED = 1000
 """Smart daemons in one packet."""
-CLIENT_FD = 3
-"""The descriptor on which the fork server finds its socket."""
 
 
 class Parent(Protocol):
@@ -80,31 +74,14 @@ class Spawner:
         Raises:
             OSError: no process can be started.
         """
-        ours, theirs = link.pair()
-        boot = os.path.join(os.path.dirname(os.path.abspath(link.__file__)), "boot.py")
-        python = getattr(sys, "_base_executable", None) or sys.executable
-        # -I -S and no current directory: nothing that a tenant wrote can be imported.
-        arguments = [python, "-I", "-S", boot, "forkserver", str(CLIENT_FD), str(self._nofile), *_origins()]
-        keep = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH")
-        self._pid = os.posix_spawn(
-            python,
-            arguments,
-            {name: os.environ[name] for name in keep if name in os.environ},
-            file_actions=[
-                (os.POSIX_SPAWN_DUP2, theirs.fileno(), CLIENT_FD),
-                (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
-            ],
-            setpgroup=0,
-            setsigmask=(),
-            setsigdef=(signal.SIGPIPE, signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP),
-        )
-        theirs.close()
+        launched = launch.take(self._nofile)
+        self._pid = launched.pid
         self._orphans.ours = {self._pid}
         self._started = time.monotonic()
         self._pidfd = os.pidfd_open(self._pid)
-        self._end = link.End(ours, link.AT_SPAWNER)
+        self._end = link.End(launched.sock, link.AT_SPAWNER)
         self._loop.add_reader(self._pidfd, self._died)
-        self._loop.add_reader(ours.fileno(), self._read)
+        self._loop.add_reader(launched.sock.fileno(), self._read)
         self._tell_spared(link.Spare, self._spared)
         for spawn in self._later:
             self._ask(spawn)
@@ -245,29 +222,3 @@ class Spawner:
                     self._parent.exited(record.spawn, record.status)
         except (link.LinkClosed, link.LinkError):
             self._loop.remove_reader(end.fileno())  # its pidfd says the rest
-
-
-def _origins() -> list[str]:
-    """``name=path`` of the packages that the fork server loads from this installation."""
-    found = []
-    # Of setproctitle the compiled part alone, under a name of our own: see `vassal.titles`.
-    for name, package in (("httptools", "httptools"), ("vassal._setproctitle", "setproctitle._setproctitle")):
-        spec = importlib.util.find_spec(package)
-        if spec is None or spec.origin is None:
-            raise OSError(f"the package {package.partition('.')[0]} is not installed beside emperor")
-        found.append(f"{name}={spec.origin}")
-    return found
-
-
-def raise_nofile() -> int:
-    """Raise the soft RLIMIT_NOFILE to the hard one; return the soft one as it was, for the vassals."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return soft
-
-
-def link_pair() -> tuple[socket.socket, int]:
-    """Return (our end, the child's end as a bare descriptor)."""
-    ours, theirs = link.pair()
-    return ours, theirs.detach()

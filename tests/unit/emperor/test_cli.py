@@ -181,6 +181,7 @@ class Settings:
     places: tuple[str, ...] = ("/e",)
     control: str | None = None
     notes: tuple[Note, ...] = ()
+    logto: str | None = "/dev/null"  # where there is a log, no fork server is started before it is open
 
 
 class ConfigError(Exception):
