@@ -63,25 +63,21 @@ class Commands:
 
     async def facts(self, names: Sequence[str] | None) -> list[dict[str, Any]]:
         """Return what is known of these vassals (of all for None), one object each."""
+        memory = await self.memory(names)
+        return [self.row(name, rss) for name, rss in memory.items() if name in self._fleet.vassals]
+
+    async def memory(self, names: Sequence[str] | None) -> dict[str, int]:
+        """Return the resident bytes of these vassals (of all for None): masters, and all that is below them."""
         from emperor.report import rss_of  # noqa: PLC0415 (psutil is loaded only when somebody asks)
 
-        chosen = self._named(names)
-        pids = {name: self._pids(name) for name in chosen}
+        runs = self._fleet.runs
+        pids = {name: [run.pid for run in runs.get(name, {}).values() if run.pid] for name in self._named(names)}
         # A look at every process of the machine: not on the loop.
-        memory = await asyncio.to_thread(rss_of, [pid for several in pids.values() for pid in several])
-        chosen = [name for name in chosen if name in self._fleet.vassals]
-        return [self._row(name, sum(memory.get(pid, 0) for pid in pids[name])) for name in chosen]
+        sizes = await asyncio.to_thread(rss_of, [pid for several in pids.values() for pid in several])
+        return {name: sum(sizes.get(pid, 0) for pid in several) for name, several in pids.items()}
 
-    def _pids(self, name: str) -> list[int]:
-        found = []
-        for run in self._fleet.runs.get(name, {}).values():
-            if run.pid:
-                found.append(run.pid)
-            if run.stats is not None:
-                found.extend(run.stats.pids)
-        return found
-
-    def _row(self, name: str, rss: int) -> dict[str, Any]:
+    def row(self, name: str, rss: int) -> dict[str, Any]:
+        """Return what is known of vassal `name`, which has `rss` bytes of memory."""
         fleet = self._fleet
         vassal = fleet.vassals[name]
         current = vassal.serving or vassal.coming

@@ -26,6 +26,8 @@ from emperor.notify import Notifier
 from emperor.places import PlaceOptions, parse_place
 from emperor.relog import use_log
 from emperor.states import Forgive
+from emperor.statsserver import StatsError, StatsServer
+from emperor.survey import Survey
 from emperor.throttle import Pace
 from emperor.watch import Watch
 from vassal import __version__, sessions
@@ -59,15 +61,21 @@ class Emperor:
         self._stopping = False
         nofile = raise_nofile()
         self.fleet = Fleet(self._loop, settings, Closer(), Pace(os.cpu_count() or 1), say, self._forgotten, nofile)
+        places = [parse_place(place) for place in settings.places]
         self._monitor = Monitor(
-            [parse_place(place) for place in settings.places],
+            places,
             PlaceOptions(nofollow=settings.nofollow, extra_extensions=settings.extra_extensions),
             deliver=self._deliver,
             warn=say,
             freq=settings.freq,
             make_watch=Watch,
         )
-        self._control = ControlServer(settings.control or "", Commands(self.fleet))
+        commands = Commands(self.fleet)
+        self._control = ControlServer(settings.control or "", commands)
+        self._stats: StatsServer | None = None
+        if settings.stats is not None:
+            answer = Survey(self.fleet, commands, places).answer
+            self._stats = StatsServer(settings.stats, answer, http=settings.stats_http, mode=settings.chmod_socket)
         self._notifier = Notifier(os.environ)
         self._log_room = LogRoom(settings.log_dir, say, self.fleet.log_trouble)
         self._reloads: set[asyncio.Task[None]] = set()
@@ -83,10 +91,13 @@ class Emperor:
         try:
             if self._settings.pidfile is not None:  # not before: a second emperor on the same socket has ended by now
                 _write_pid(self._settings.pidfile)
+            if self._stats is not None:
+                self._stats.start()
             self.fleet.start()
-        except OSError as error:
-            say(f"cannot start the fork server, or write the pidfile: {error}")
-            await self._control.close()
+        except (OSError, StatsError) as error:
+            what = "" if isinstance(error, StatsError) else "cannot start the fork server, or write the pidfile: "
+            say(f"{what}{error}")
+            await self._close()
             return 1
         self._catch_signals()
         await self._monitor.start()
@@ -96,6 +107,11 @@ class Emperor:
         self._notifier.ready(self._line())
         self._tick()
         return await self._done
+
+    async def _close(self) -> None:
+        if self._stats is not None:
+            await self._stats.close()
+        await self._control.close()
 
     def _catch_signals(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
@@ -146,7 +162,7 @@ class Emperor:
 
     async def _stop_all(self) -> None:
         await self.fleet.stop_all()
-        await self._control.close()
+        await self._close()
         say("all vassals have stopped")
         self._done.set_result(0)
 

@@ -15,6 +15,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from emperor import lifecycle, states
+from emperor.chronicle import Chronicle
 from emperor.clock import Clock
 from emperor.contracts import Contracts
 from emperor.doors import Doors
@@ -87,6 +88,7 @@ class Fleet:
         self.since: dict[str, float] = {}
         """Wall-clock second at which each vassal's state began."""
         self.failed_at: dict[str, float] = {}
+        self.chronicle = Chronicle()
         self.cron: dict[str, link.CronReport] = {}
         """What each vassal said last of its cron jobs."""
         self.daemons: dict[str, link.DaemonReport] = {}
@@ -166,8 +168,11 @@ class Fleet:
             self.vassals[name] = new
             if old is None or old.state is not new.state:
                 self.since[name] = time.time()
+            if old is None:
+                self.chronicle.born(name, time.time())
             if new.failure is not None and (old is None or old.failure is not new.failure):
                 self.failed_at[name] = time.time()
+                self.chronicle.failed(name, time.time())
         self._arm(name, new)
         if new is None or not new.listens or any(isinstance(action, _MOVES_DOORS) for action in actions):
             self._doors.leave(name)
@@ -211,6 +216,7 @@ class Fleet:
             table.pop(name, None)
         self.spared.forget(name)
         self._leftovers.forget(name)
+        self.chronicle.forget(name)
         self.waiters.resolve(name, None, ok=False, text="its file is gone")
         heir = self._reborn.pop(name, None)
         if heir is not None and self._gone is None:
@@ -340,6 +346,7 @@ class Fleet:
         run.born(pid, pidfd)
         if run.purpose is states.Purpose.SERVE:
             self.hooks.serves(run)
+            self.chronicle.ran(run.name, time.time())
 
     def unspawned(self, spawn: int, reason: str) -> None:
         """There is no process (`emperor.spawner.Parent`)."""

@@ -53,6 +53,8 @@ class Hearing:
             case link.Ready():
                 if run.purpose is states.Purpose.INSPECT:
                     self._fleet.hooks.serves(run)  # it was not only to look, after all
+                    self._fleet.chronicle.ran(name, time.time())
+                self._fleet.chronicle.ready(name, time.time())
                 if not run.doomed:
                     feed(name, states.Ready(number, record.mercy))
             case link.Failed():
@@ -62,6 +64,7 @@ class Hearing:
                     reason += f": by vassal {holder}"
                 feed(name, states.Failed(number, record.stage, reason, record.detail))
             case link.Loyal():
+                self._fleet.chronicle.loyal(name, time.time())
                 feed(name, states.Loyal(number))
             case link.Released():
                 feed(name, states.Released(number, record.minute, record.running))
@@ -77,6 +80,7 @@ class Hearing:
             case link.DaemonReport():
                 self._daemons(run, record)
             case link.Heartbeat():
+                self._fleet.chronicle.beat(name, time.time())
                 feed(name, states.Heartbeat(number))
             case link.Trouble():
                 self._trouble(name, record.text)

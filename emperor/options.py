@@ -10,13 +10,14 @@ import shlex
 from typing import TYPE_CHECKING
 
 from vassal.config.line_types import HOOKS
-from vassal.config.option import ACCEPTED, PLANNED, REFUSED, Option, option
+from vassal.config.option import ACCEPTED, REFUSED, Option, option
 from vassal.config.options import words
 from vassal.config.table import VASSAL, Table
 from vassal.config.types import (
     ACCOUNT,
     ADDRESS,
     FLAG,
+    MODE,
     PAIRS,
     PATH,
     PATHS,
@@ -128,8 +129,10 @@ OPTIONS: tuple[Option, ...] = (
         "answer with the fleet's statistics as JSON on this address",
         "emperor-stats-server",
         field="stats",
-        verdict=PLANNED,
     ),
+    option("stats-http", FLAG, "put an HTTP head in front of them, after a request"),
+    option("stats-minified", FLAG, "without blanks", "stats-min"),
+    option("chmod-socket", MODE, "mode of the socket of emperor-stats, octal", "chmod"),
     option("logto", PATH, "file for the emperor's own output", "logto2", "daemonize"),
     option("pidfile", PATH, "file that gets the emperor's pid", "emperor-pidfile", "safe-pidfile"),
     option("procname", TEXT, "title of the emperor", "emperor-procname", "procname-master"),

@@ -67,6 +67,9 @@ class EmperorSettings:
     on_demand_directory: str | None = None
     on_demand_exec: str | None = None
     stats: str | None = None
+    stats_http: bool = False
+    stats_minified: bool = False
+    chmod_socket: int | None = None
     logto: str | None = None
     pidfile: str | None = None
     procname: str | None = None
@@ -154,6 +157,8 @@ def load_emperor(
     for name in _PROGRAMS:
         if values.get(name):
             values[name] = _from(base, values[name])
+    if values.get("stats"):
+        values["stats"] = _absolute_address(values["stats"], base)
     values["places"] = tuple(places) or tuple(_absolute(place, base) for place in values.get("places", ()))
     return EmperorSettings(**values, notes=tuple(notes))
 
@@ -189,6 +194,11 @@ def _from(base: str, command: str) -> str:
     """Return `command` with its program's path made absolute from `base`; a bare name is looked for in PATH."""
     program, *arguments = shlex.split(command)
     return shlex.join([os.path.join(base, program) if "/" in program else program, *arguments])
+
+
+def _absolute_address(text: str, base: str) -> str:
+    """Return an address whose path, if it is one, is absolute; see `vassal.net.parse` for what is a path."""
+    return text if text.startswith("@") or (":" in text and "/" not in text) else os.path.join(base, text)
 
 
 def _absolute(place: str, base: str) -> str:

@@ -261,7 +261,7 @@ def failure(stage: str, reason: str, detail: str = "") -> Failed:
     return Failed(stage, reason, detail)
 
 
-def facts(uid: int, start_timeout: int, strategy: str, files: Sequence[str]) -> Facts:
+def facts(uid: int, start_timeout: int, strategy: str, files: Sequence[str], gid: int = -1) -> Facts:
     """Return a `Facts` with as many of `files`, from the first on, as a packet holds."""
     room, fitting = MAX_PACKET // 2, []
     for name in files[:200]:
@@ -269,7 +269,7 @@ def facts(uid: int, start_timeout: int, strategy: str, files: Sequence[str]) -> 
         if room < 0:
             break
         fitting.append(name)
-    return Facts(uid, start_timeout, strategy, tuple(fitting))
+    return Facts(uid, start_timeout, strategy, tuple(fitting), gid=gid)
 
 
 class End:

@@ -68,8 +68,9 @@ class Failed(Record):
 class Facts(Record):
     """What the parsed file says that concerns the emperor: sent before binding.
 
-    `start_timeout` and `loyalty` in seconds, `files` every file that was read (main file first), `uid` the effective
-    user after identity was taken, `strategy` the reload strategy or ''. `notes` are warnings for people.
+    `start_timeout` and `loyalty` in seconds, `files` every file that was read (main file first), `uid` and `gid` the
+    effective ones after identity was taken (`gid` -1: not told), `strategy` the reload strategy or ''. `notes` are
+    warnings for people.
     """
 
     NAME: ClassVar[str] = "facts"
@@ -78,6 +79,7 @@ class Facts(Record):
     strategy: str = ""
     files: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    gid: int = -1
 
 
 @dataclass(frozen=True, slots=True)

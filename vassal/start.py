@@ -122,8 +122,8 @@ class Start:
             who = None
             if settings.uid or settings.gid:
                 logs.say(f"uid and gid have no effect: {verdict.why_not_own}")
-        uid = who.uid if who is not None else os.geteuid()
-        self._post(self._facts(settings, uid))
+        uid, gid = (who.uid, who.gid) if who is not None else (os.geteuid(), os.getegid())
+        self._post(self._facts(settings, uid, gid))
         if self._contract.purpose == "inspect" and self._serves(settings):
             emperorhooks.as_vassal(self._contract)
         at_start = hooks.AtStart(settings, serves=self._serves(settings))
@@ -240,8 +240,8 @@ class Start:
     def _reader(verdict: identity.Verdict) -> Callable[[str], bytes]:
         return identity.read_as_root if verdict.own else default_reader
 
-    def _facts(self, settings: Settings, uid: int) -> link.Facts:
-        return link.facts(uid, settings.start_timeout, settings.reload_strategy or "", self._files)
+    def _facts(self, settings: Settings, uid: int, gid: int) -> link.Facts:
+        return link.facts(uid, settings.start_timeout, settings.reload_strategy or "", self._files, gid)
 
     def _offers_for(self, uid: int) -> list[ports.Offer]:
         """Another user's listeners are not adopted: the former tenant may hold copies of them."""

@@ -240,7 +240,7 @@ def test_every_row_has_a_field_of_its_type():
             assert kind.startswith("tuple"), row.name
         else:
             numbers = "float" if row.name == "emperor-freq" else "int"
-            assert kind == {"flag": "bool", "number": numbers}.get(row.type.name, "str"), row.name
+            assert kind == {"flag": "bool", "number": numbers, "mode": "int"}.get(row.type.name, "str"), row.name
 
 
 def test_every_field_has_a_row():
