@@ -3,8 +3,8 @@
 Minutes are epoch minutes; the zone is a function from epoch seconds to seconds east of UTC. The one danger is the night
 when the clock is changed: `Schedule.due` is the truth about it, and `next_due` never contradicts it.
 
-- A line with a fixed hour runs once a day: at the first minute after an hour that is skipped, in the first of two that
-  are alike.
+- A line that names hours has its runs of a skipped hour as one, at the first minute after it; of two hours that are
+  alike it has those of the first.
 - A line for every hour runs by real time: an hour more has its runs, an hour less has none.
 """
 
@@ -45,7 +45,7 @@ class Schedule:
     """The values of each field at which a line is due.
 
     `either`: day and weekday are both restricted, so that one of them is enough (crontab(5), uWSGI's Cron page).
-    `hourly`: no hour is named.
+    `hourly`: every hour is one of its hours.
     """
 
     minutes: frozenset[int]
@@ -78,25 +78,54 @@ class Schedule:
         wall = _wall(minute, offset)
         if self.hourly or offset(minute * 60) == offset((minute - CHANGE) * 60):
             return self.at(wall)
-        shown = max(_wall(minute - before, offset) for before in range(1, CHANGE + 1))
-        return any(self.at(one) for one in range(max(shown, wall - CHANGE) + 1, wall + 1))
+        change = _change(minute - CHANGE, minute, offset)
+        return self._due_after(minute - change, wall, _wall(change - 1, offset))
+
+    def _due_after(self, since: int, wall: int, before: int) -> bool:
+        """Whether it runs `since` minutes after the clock was set, from `before` on; it shows `wall` now.
+
+        What it has shown already has run, what it has skipped runs now.
+        """
+        shown = max(before, wall - 1 if since else 0, wall - CHANGE)
+        return any(self.at(one) for one in range(shown + 1, wall + 1))
 
     def next_due(self, after: int, offset: Offset) -> int | None:
-        """Return the first epoch minute after `after` in which it is due; None: never within `YEARS` years."""
+        """Return the first epoch minute after `after` in which it is due; None: never within `YEARS` years.
+
+        It goes by whole days, and minute by minute only right after the clock was set: some thousand jobs may be asked
+        for at once, when their vassal starts.
+        """
         minute = after + 1
-        while minute < after + YEARS * 366 * 1440:
-            if offset((minute - 2 * CHANGE) * 60) != offset((minute + 1440) * 60):
-                # A day on which the clock is changed, or one after it: minute by minute, so that nothing can be missed.
-                if self.due(minute, offset):
-                    return minute
-                minute += 1
+        end = after + YEARS * 366 * 1440
+        while minute < end:
+            now = offset(minute * 60)
+            wall = minute + now // 60
+            if not self.hourly and now != offset((minute - CHANGE) * 60):
+                change = _change(minute - CHANGE, minute, offset)
+                before = _wall(change - 1, offset)
+                for one in range(minute, change + CHANGE):
+                    if self._due_after(one - change, one + now // 60, before):
+                        return one
+                minute = change + CHANGE
                 continue
-            wall = _wall(minute, offset)
+            midnight = minute + 1440 - wall % 1440
+            same = offset(midnight * 60) == now
+            until = midnight if same else _change(minute, midnight, offset)
             found = self._next_on_day(wall)
-            if found is not None:
+            if found is not None and minute + found - wall < until:
                 return minute + found - wall
-            minute += 1440 - wall % 1440
+            minute = until + self._idle(wall + 1440 - wall % 1440, end - until) if same else until
         return None
+
+    def _idle(self, midnight: int, limit: int) -> int:
+        """Return how many minutes from the wall-clock minute `midnight` on can be passed over: none of its days begins.
+
+        A day and a half less than until the first that does: the clock may be set meanwhile.
+        """
+        ahead = 0
+        while ahead < limit and not self.on_day(midnight + ahead):
+            ahead += 1440
+        return max(ahead - 2160, 0)
 
     def _next_on_day(self, wall: int) -> int | None:
         """Return the first wall-clock minute from `wall` on that it matches on the same day."""
@@ -115,12 +144,24 @@ def _wall(minute: int, offset: Offset) -> int:
     return minute + offset(minute * 60) // 60
 
 
+def _change(before: int, after: int, offset: Offset) -> int:
+    """Return the first minute after `before` that has another offset; `after` has one. One change lies between them."""
+    old = offset(before * 60)
+    while after - before > 1:
+        middle = (before + after) // 2
+        if offset(middle * 60) == old:
+            before = middle
+        else:
+            after = middle
+    return after
+
+
 def of_numbers(minute: int, hour: int, day: int, month: int, week: int) -> Schedule:
     """Return the schedule of uWSGI's five numbers: -1 any, -N where the value divides by N; week 7 is Sunday."""
     minutes, hours = _numbers(minute, 0, 59), _numbers(hour, 0, 23)
     days, months = _numbers(day, 1, 31), _numbers(month, 1, 12)
     weekdays = _numbers(0 if week == 7 else week, 0, 6)
-    return Schedule(minutes, hours, days, months, weekdays, day != -1 and week != -1, hour == -1)
+    return Schedule(minutes, hours, days, months, weekdays, day != -1 and week != -1, len(hours) == 24)
 
 
 def _numbers(value: int, low: int, high: int) -> frozenset[int]:
@@ -148,7 +189,7 @@ def of_fields(fields: list[str]) -> Schedule:
     sets = [_field(text.lower(), *what) for text, what in zip(fields, _FIELDS, strict=True)]
     weekdays = frozenset(day % 7 for day in sets[4])
     either = not fields[2].startswith("*") and not fields[4].startswith("*")
-    return Schedule(sets[0], sets[1], sets[2], sets[3], weekdays, either, fields[1].startswith("*"))
+    return Schedule(sets[0], sets[1], sets[2], sets[3], weekdays, either, len(sets[1]) == 24)
 
 
 def _field(text: str, name: str, low: int, high: int) -> frozenset[int]:
@@ -194,11 +235,11 @@ def parse(line: str, *, unique: bool = False, harakiri: int = 0) -> Job:
     Raises:
         ValueError: neither uWSGI's five numbers nor crontab's five fields (or a nickname) before a command.
     """
-    nickname, _, rest = line.strip().partition(" ")
+    nickname, *rest = line.split(None, 1) or [""]
     if nickname.startswith("@"):
-        if nickname not in NICKNAMES or not rest.strip():
+        if nickname not in NICKNAMES or not rest:
             raise ValueError(f"{nickname}: expected one of {', '.join(NICKNAMES)}, and a command")
-        return Job(rest.strip(), of_fields(NICKNAMES[nickname].split()), unique, harakiri)
+        return Job(rest[0].strip(), of_fields(NICKNAMES[nickname].split()), unique, harakiri)
     words = line.split(None, 5)
     if len(words) < 6:
         raise ValueError("expected minute, hour, day, month, weekday and a command")

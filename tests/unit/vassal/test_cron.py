@@ -184,3 +184,38 @@ def test_a_year_of_days_is_a_year_of_runs():
         count += 1
     assert count == 365
     assert datetime(1970, 1, 1, tzinfo=UTC) + timedelta(minutes=after) > datetime(2027, 1, 1, tzinfo=BERLIN)
+
+
+class Counting:
+    """A zone that counts how often it is asked."""
+
+    def __init__(self, offset):
+        self.offset = offset
+        self.asked = 0
+
+    def __call__(self, seconds):
+        self.asked += 1
+        return self.offset(seconds)
+
+
+@pytest.mark.parametrize("start", [SPRING - 720, SPRING + 130, AUTUMN - 720, AUTUMN + 130, DAY])
+@pytest.mark.parametrize("line", ["0 4 * * * x", "30 2 * * * x", "@yearly x", "0 0 29 2 * x", "0 0 30 2 * x"])
+def test_the_next_time_is_found_without_walking_through_the_year(line, start):
+    zone = Counting(berlin)
+    parse(line).schedule.next_due(start, zone)
+    assert zone.asked < 100
+
+
+def test_hours_that_are_named_by_a_step_are_caught_up_and_not_repeated():
+    for schedule in (of_fields(["0", "*/2", "*", "*", "*"]), of_numbers(0, -2, -1, -1, -1)):
+        found = local(runs(schedule, SPRING, SPRING + 300, berlin))
+        assert found == ["00:00", "03:00", "04:00"]
+        found = local(runs(schedule, AUTUMN, AUTUMN + 400, berlin))
+        assert found == ["00:00", "02:00", "04:00"]
+    assert of_fields(["0", "0-23", "*", "*", "*"]).hourly
+
+
+@pytest.mark.parametrize("line", ["@daily\tx", "0 0\t* * *\tx", "  @daily   x"])
+def test_blanks_may_be_tabs(line):
+    assert parse(line).command == "x"
+    assert parse(line).schedule == parse("@daily x").schedule
