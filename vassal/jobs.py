@@ -7,6 +7,7 @@ which minute was the last, and nothing after `release`.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import selectors
 import signal
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 
     from vassal.config import Settings
 
-SHORTEST, LONGEST = 0.0, 3600.0
-"""Seconds between two looks at the wall clock: it may be set meanwhile."""
+SHORTEST, LONGEST = 0.0, 60.0
+"""Seconds between two looks at the wall clock: it may be set meanwhile, or the machine sleep."""
 TELL_EVERY = 2.0
 """Seconds between two reports: a thousand jobs in a minute are not two thousand packets."""
 RUNNING = -(2**31)
@@ -32,6 +33,12 @@ SHOWN = 100
 """Jobs that `status` shows, at most."""
 COMMAND = 200
 """Characters of a command that `status` shows."""
+ROOM = 40_000
+"""Bytes of a packet that the commands of a report take, as JSON writes them."""
+WAITED_FOR = "+"
+"""Behind the start time of a running job: it has been due since, and starts once when it ends."""
+NOT_STARTED = 127
+"""Exit status of a command that could not even be started, as of a shell that finds none."""
 
 
 @dataclass(slots=True)
@@ -57,6 +64,18 @@ class _Run:
     kill_at: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Elsewhere:
+    """A unique job that an earlier generation ran when it was released; `process` None: it has ended since.
+
+    `waited_for`: it was due again meanwhile, and is to start once more when it ends.
+    """
+
+    command: str
+    process: sessions.Process | None
+    waited_for: bool
+
+
 def parsed(settings: Settings) -> list[cron.Job]:
     """Return all cron lines of a vassal's file.
 
@@ -67,10 +86,10 @@ def parsed(settings: Settings) -> list[cron.Job]:
     jobs = [cron.parse(line, harakiri=limit) for line in settings.cron]
     jobs += [cron.parse(line, unique=True, harakiri=limit) for line in settings.unique_cron]
     for line in settings.cron2:
-        keys, _, command = line.partition(" ")
+        keys, *command = line.split(None, 1)
         if "=" not in keys:
-            keys, command = "", line
-        jobs.append(cron.parse2(keyed(keys, CRON2_KEYS), command.strip(), limit))
+            keys, command = "", [line]
+        jobs.append(cron.parse2(keyed(keys, CRON2_KEYS), "".join(command).strip(), limit))
     return jobs
 
 
@@ -79,7 +98,7 @@ def next_wake(settings: Settings) -> int:
     jobs = parsed(settings)
     if not jobs:
         return 0
-    offset = zone.offset()
+    offset = zone.offset(zone.named(settings))
     now = int(time.time()) // 60
     return min((due * 60 for job in jobs if (due := job.schedule.next_due(now, offset)) is not None), default=0)
 
@@ -91,7 +110,7 @@ class Jobs:
         self._selector = selector
         self._tell = tell
         self._entries = [_Entry(job) for job in parsed(settings)]
-        self._offset = zone.offset() if self._entries else None
+        self._offset = zone.offset(zone.named(settings)) if self._entries else None
         self._first: int | None = None
         """The first minute in which an entry is due: a thousand of them are not looked at each turn."""
         self._waits = False
@@ -118,11 +137,16 @@ class Jobs:
         What was due in minutes before this one is not made up. `at_once`: started for what is due in this minute.
         """
         now = int(time.time()) // 60
+        if minute > now + cron.CHANGE:
+            minute = now  # by a clock that was set back since
         self.active = True
         self.minute = max(minute, now - 1) if minute or at_once else now
-        self._elsewhere = [found for text in running if (found := _elsewhere(text)) is not None]
+        told = [found for text in running if (found := _elsewhere(text)) is not None]
+        self._elsewhere = [(one.command, one.process) for one in told if one.process is not None]
+        waiting = {one.command for one in told if one.waited_for}
         for entry in self._entries:
             entry.due = self._next(entry, self.minute)
+            entry.waits = entry.job.unique and entry.job.command in waiting
         self._sum_up()
         self._news = True
 
@@ -130,13 +154,19 @@ class Jobs:
         """Start no more jobs; those that run go on."""
         self.active = False
         for entry in self._entries:
-            entry.due, entry.waits = None, False
+            entry.due = None
         self._sum_up()
 
     def parting(self) -> tuple[int, tuple[str, ...]]:
-        """Return the last minute served, and the unique jobs that still run: what a successor is told."""
-        unique = [(pid, run.entry.job) for pid, run in self._runs.items() if run.entry.job.unique]
-        return self.minute, tuple(f"{pid} {_start(pid)} {job.command}" for pid, job in unique)
+        """Return the last minute served, and the unique jobs that still run: what a successor is told.
+
+        Those of older generations, too, since nobody else knows of them any more.
+        """
+        unique = [(pid, _start(pid), run.entry.job.command) for pid, run in self._runs.items() if run.entry.job.unique]
+        unique += [(one.pid, one.start, command) for command, one in self._elsewhere if _lives(one)]
+        waiting = {entry.job.command for entry in self._entries if entry.waits}
+        mark = {command: WAITED_FOR if command in waiting else "" for _, _, command in unique}
+        return self.minute, tuple(f"{pid} {start}{mark[command]} {command}" for pid, start, command in unique)
 
     def wake(self) -> int:
         """Return the epoch second at which the next job is due, 0 for none."""
@@ -147,6 +177,8 @@ class Jobs:
         """Start what is due, kill what runs too long. `now`: monotonic seconds."""
         if self.active and self._entries:
             minute = int(time.time()) // 60
+            if minute < self.minute - cron.CHANGE:
+                self._set_back(minute)
             if self._waits or (self._first is not None and self._first <= minute):
                 self._serve(minute, now)
             self.minute = max(self.minute, minute)
@@ -173,7 +205,7 @@ class Jobs:
             moments.append(now + min(max(self._first * 60 - time.time(), SHORTEST), LONGEST))
         if self._news:
             moments.append(self._tell_at)
-        if self._waits and self._elsewhere:
+        if self.active and self._waits and self._elsewhere:
             moments.append(now + 1.0)  # another generation's job: its end is no event here
         return min(moments, default=None)
 
@@ -207,7 +239,7 @@ class Jobs:
         """Return what `status` shows of the first `SHOWN` jobs."""
         entries = self._entries[:SHOWN]
         return link.CronReport(
-            commands=tuple(entry.job.command[:COMMAND] for entry in entries),
+            commands=tuple(_cut(entry.job.command[:COMMAND], ROOM // len(entries)) for entry in entries),
             next=tuple((entry.due or 0) * 60 for entry in entries),
             last=tuple(entry.last for entry in entries),
             exits=tuple(entry.exit for entry in entries),
@@ -246,6 +278,15 @@ class Jobs:
 
     # --- one job -------------------------------------------------------------------------------------------------
 
+    def _set_back(self, minute: int) -> None:
+        """The clock was wrong, and has been set back by more than a change of summer time: go by the new time."""
+        logs.say(f"cron: the clock was set back by {self.minute - minute} minutes: going by the new time")
+        self.minute = minute
+        for entry in self._entries:
+            entry.due = self._next(entry, minute)
+        self._sum_up()
+        self._news = True
+
     def _next(self, entry: _Entry, after: int) -> int | None:
         return entry.job.schedule.next_due(after, self._offset) if self._offset is not None else None
 
@@ -253,6 +294,7 @@ class Jobs:
         missed = entry.due != minute  # the clock was set forward, or the machine slept: not made up
         if missed and not entry.job.schedule.due(minute, self._offset or (lambda _: 0)):
             entry.due = self._next(entry, minute)
+            self._news = True
             return
         entry.due = self._next(entry, minute)
         if entry.job.unique and self._runs_already(entry):
@@ -274,6 +316,8 @@ class Jobs:
             command = shell.Command(shell.line(entry.job.command), label)
         except OSError as error:
             logs.say(f"cron: cannot run {entry.job.command[:COMMAND]}: {error.strerror}")
+            entry.exit, entry.took_ms = NOT_STARTED, 0
+            self._news = True
             return
         harakiri = entry.job.harakiri
         run = self._runs[command.pid] = _Run(entry, command, now, now + harakiri if harakiri else None)
@@ -298,13 +342,23 @@ def _start(pid: int) -> int:
     return found.start if found is not None else 0
 
 
-def _elsewhere(text: str) -> tuple[str, sessions.Process] | None:
+def _cut(text: str, room: int) -> str:
+    """Return as much of `text` as JSON writes in `room` bytes."""
+    while len(json.dumps(text)) > room:
+        text = text[: len(text) * 3 // 4]
+    return text
+
+
+def _elsewhere(text: str) -> _Elsewhere | None:
+    """Return what a predecessor told by `Jobs.parting`; None for what it cannot have meant."""
     pid, _, rest = text.partition(" ")
     start, _, command = rest.partition(" ")
+    waited_for, start = start.endswith(WAITED_FOR), start.removesuffix(WAITED_FOR)
     if not (pid.isdigit() and start.isdigit()):
         return None
     found = sessions.look(int(pid))
-    return (command, found) if found is not None and found.start == int(start) else None
+    lives = found is not None and found.start == int(start)
+    return _Elsewhere(command, found if lives else None, waited_for=waited_for)
 
 
 def _lives(process: sessions.Process) -> bool:

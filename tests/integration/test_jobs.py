@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness import wait_until
-from vassal import jobs
+from vassal import jobs, link
 from vassal.config.settings import Settings
 
 MINUTE = 29_000_000
@@ -243,3 +243,143 @@ def test_many_jobs_at_once_are_few_reports(bench):
     bench.until(lambda: not bench.jobs.busy)
     assert len(bench.told) <= 2
     bench.until(lambda: len(bench.told) >= 2 or jobs.RUNNING not in bench.jobs.report().exits)
+
+
+def test_a_clock_that_is_set_back_does_not_stop_cron(bench):
+    bench.make(cron=("* * * * * echo again",))
+    bench.jobs.activate(MINUTE - 1, ())
+    bench.until(lambda: bench.said)
+    bench.pass_minutes(-7 * 1440)
+    bench.turn()
+    bench.pass_minutes(1)
+    bench.until(lambda: len(bench.said) == 3)
+    assert "set back" in bench.said[1]
+    bench.until(lambda: not bench.jobs.busy)
+    bench.jobs.release()
+    minute, running = bench.jobs.parting()
+    bench.make(cron=("* * * * * echo after",))
+    bench.jobs.activate(minute + 30 * 1440, running)  # told by who did not notice
+    bench.pass_minutes(1)
+    bench.until(lambda: any("after" in line for line in bench.said))
+
+
+def test_a_clock_that_is_set_back_a_little_repeats_no_minute(bench):
+    bench.make(cron=("* * * * * echo once",))
+    bench.jobs.activate(MINUTE - 1, ())
+    bench.until(lambda: bench.said)
+    bench.pass_minutes(-10)
+    bench.turn()
+    bench.pass_minutes(5)
+    bench.turn()
+    bench.until(lambda: not bench.jobs.busy)
+    assert len(bench.said) == 1
+
+
+def test_the_wall_clock_is_looked_at_every_minute(bench):
+    """It may be set, or the machine sleep, while nothing is due for hours."""
+    bench.make(cron=("0 0 1 1 * true",))
+    bench.jobs.activate(0, ())
+    bench.jobs.tell_all()
+    assert bench.jobs.deadline() - time.monotonic() <= 60
+
+
+def test_a_report_of_many_long_commands_fits_the_link(bench):
+    bench.make(cron=tuple(f"* * * 1 * echo {number} {'ж😀' * 200}" for number in range(200)))
+    bench.jobs.activate(0, ())
+    report = bench.jobs.report()
+    assert len(report.commands) == jobs.SHOWN
+    assert len(link.encode(report)) < link.MAX_PACKET
+
+
+def test_a_unique_job_that_waits_starts_in_the_next_generation(bench, tmp_path):
+    gate = tmp_path / "gate"
+    line = f"* * * * * echo begin; while [ ! -e {gate} ]; do sleep 0.01; done"
+    old = bench.make(unique_cron=(line,))
+    old.activate(MINUTE - 1, ())
+    bench.until(lambda: bench.said)
+    bench.pass_minutes(1)
+    bench.turn()  # due, and it still runs: it waits
+    old.release()
+    minute, running = old.parting()
+    new = bench.make(unique_cron=(line,))
+    new.activate(minute, running)
+    new.look(time.monotonic())
+    assert not new.busy
+    gate.touch()
+    bench.until(lambda: not old.busy)
+    bench.until(lambda: len(bench.said) == 2)
+    bench.until(lambda: not new.busy)
+    assert bench.said == ["cron echo: begin"] * 2
+
+
+def test_a_command_that_cannot_be_started_is_no_running_one(bench, monkeypatch):
+    def short(*_):
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(jobs.shell, "Command", short)
+    bench.make(cron=("* * * * * true",))
+    bench.jobs.activate(MINUTE - 1, ())
+    bench.turn()
+    assert bench.jobs.report().exits == (127,)
+    assert "Too many open files" in bench.said[0]
+
+
+def test_a_parked_vassal_is_woken_by_the_zone_of_its_file(bench):
+    """Its minute is that of the child that runs its jobs."""
+    settings = Settings(cron=("0 3 * * * true",), env=(("TZ", "Asia/Tokyo"),))
+    assert jobs.next_wake(settings) % 86400 == 18 * 3600
+    made = jobs.Jobs(settings, selectors.DefaultSelector(), lambda: None)
+    assert made.wake() == jobs.next_wake(settings)
+
+
+@pytest.mark.parametrize("blank", [" ", "\t", "  \t"])
+def test_cron2_takes_any_blank_before_its_command(blank):
+    (job,) = jobs.parsed(Settings(cron2=(f"minute=5,unique=1{blank}echo a  b",)))
+    assert (job.command, job.unique) == ("echo a  b", True)
+
+
+def test_a_unique_job_is_told_of_through_several_generations(bench, tmp_path):
+    """Two touches in a row: the third generation must not start what the first one still runs."""
+    gate = tmp_path / "gate"
+    line = f"* * * * * echo begin; while [ ! -e {gate} ]; do sleep 0.01; done"
+    first = bench.make(unique_cron=(line,))
+    first.activate(MINUTE - 1, ())
+    bench.until(lambda: bench.said)
+    first.release()
+    second = bench.make(unique_cron=(line,))
+    second.activate(*first.parting())
+    second.release()
+    minute, running = second.parting()
+    assert len(running) == 1
+    third = bench.make(unique_cron=(line,))
+    third.activate(minute, running)
+    bench.pass_minutes(1)
+    bench.turn()
+    assert not third.busy
+    gate.touch()
+    bench.until(lambda: len(bench.said) == 2)
+    bench.until(lambda: not third.busy)
+
+
+class Watched(list):
+    """A list that counts how often somebody goes through it."""
+
+    walks = 0
+
+    def __iter__(self):
+        self.walks += 1
+        return super().__iter__()
+
+
+def test_a_turn_in_which_nothing_is_due_looks_at_no_line(bench):
+    bench.make(cron=tuple(f"{number % 59 + 1} * * * * true" for number in range(1000)))
+    bench.clock.now = MINUTE // 60 * 3600.0  # minute 0 of an hour
+    bench.jobs.activate(0, ())
+    bench.jobs.tell_all()
+    watched = bench.jobs._entries = Watched(bench.jobs._entries)
+    for _ in range(50):
+        bench.turn()
+        assert bench.jobs.deadline() is not None
+    assert watched.walks == 0
+    bench.jobs.release()
+    assert bench.jobs.deadline() is None
