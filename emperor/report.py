@@ -115,6 +115,7 @@ def vassal_detail(row: Mapping[str, Any], *, width: int = 80, now: float | None 
         ("uid", row.get("uid")),
         ("workers", row.get("workers")),
         ("requests", row.get("requests")),
+        ("statistics", row.get("stats")),
         ("memory", size(row["rss"]) if row.get("rss") is not None else None),
     ]
     lines = [_fact(label, value) for label, value in facts if value not in (None, "")]

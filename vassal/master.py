@@ -409,7 +409,7 @@ class Master:
         self._post(link.Ready(len(self._pool.serving), os.getpid(), self._it.settings.reload_mercy, cheap))
         if self._it.link is None:
             self._serve_alone(link.Activate())
-            logs.say("ready: " + (", ".join(ports.keys()) or "no listeners"))
+            logs.say("ready: " + ports.told)
         self._slumber.begin(now)
 
     def reaped(self, pid: int, status: int) -> None:

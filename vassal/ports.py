@@ -96,6 +96,12 @@ class Ports:
         """The canonical addresses, as the file names them (port 0 stays 0: it names the place, not the outcome)."""
         return tuple(port.address.key for port in self.ports)
 
+    @property
+    def told(self) -> str:
+        """All of them for people."""
+        callers = ", ".join(port.address.key for port in self.for_callers) or "no listeners"
+        return callers + "".join(f" (statistics: {key})" for key in self.quiet)
+
     def inodes(self) -> tuple[str, ...]:
         """``"device:inode"`` for each, as `vassal.link.Listening` wants it."""
         return tuple(port.inode for port in self.ports)

@@ -114,6 +114,11 @@ def test_no_table_row_is_wider_than_the_terminal_and_nothing_steers_it(rows, wid
         assert all(line.isprintable() for line in vassal_detail(row, width=width, now=NOW).split("\n"))
 
 
+def test_where_statistics_are_told_is_shown():
+    assert "statistics: 127.0.0.1:1717\n" in vassal_detail({**BLOG, "stats": "127.0.0.1:1717"}, now=NOW)
+    assert "statistics" not in vassal_detail({**BLOG, "stats": None}, now=NOW)
+
+
 def test_the_detail_of_a_failure_is_shown_whole_but_tamed():
     text = vassal_detail(SHOP, now=NOW)
     assert "state:      backoff for 2h, loyal\n" in text

@@ -1,6 +1,7 @@
 """The sockets of a generation: what is refused with a reason, and what root leaves to others."""
 
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -51,4 +52,30 @@ def test_a_socket_that_cannot_be_removed_is_told_of(tmp_path, monkeypatch, capfd
     bound.unlink()
     assert not (tmp_path / "blog.sock").exists()
     assert capfd.readouterr().err == ""
+    bound.close()
+
+
+def test_the_address_of_statistics_is_no_address_of_the_app(tmp_path):
+    bound = ports.Ports(settings(tmp_path, "http-socket = @web", "stats = @numbers"), str(tmp_path), [])
+    assert [port.address.key for port in bound.for_callers] == ["@web"]
+    assert (bound.keys(), bound.quiet) == (("@web", "@numbers"), ("@numbers",))
+    assert bound.told == "@web (statistics: @numbers)"
+    assert ports.Ports(settings(tmp_path, "need-app = false"), str(tmp_path), []).told == "no listeners"
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:99999", "nowhere.invalid:1", "x" * 200])
+def test_a_bad_address_of_statistics_says_whose_it_is(tmp_path, address):
+    with pytest.raises(net.AddressError, match="^stats: "):
+        ports.Ports(replace(settings(tmp_path), stats=address), str(tmp_path), [])
+
+
+def test_who_parks_leaves_no_socket_of_statistics_behind(tmp_path):
+    path = tmp_path / "s"
+    bound = ports.Ports(settings(tmp_path, f"http-socket = {tmp_path}/web", f"stats = {path}"), str(tmp_path), [])
+    bound.bind(as_root=False)
+    assert path.exists()
+    bound.leave_stats()
+    assert not path.exists()
+    assert (tmp_path / "web").exists()
+    assert len(bound.keys()) == len(bound.inodes()) == len(bound.descriptors()) == 1
     bound.close()
