@@ -65,7 +65,7 @@ def test_the_address_of_statistics_is_no_address_of_the_app(tmp_path):
 
 @pytest.mark.parametrize("address", ["127.0.0.1:99999", "nowhere.invalid:1", "x" * 200])
 def test_a_bad_address_of_statistics_says_whose_it_is(tmp_path, address):
-    with pytest.raises(net.AddressError, match="^stats: "):
+    with pytest.raises(net.AddressError, match=r"^stats: "):
         ports.Ports(replace(settings(tmp_path), stats=address), str(tmp_path), [])
 
 
