@@ -39,8 +39,8 @@ def app(tmp_path):
     return directory
 
 
-def check_status(emperor, told):
-    """It has all that it promises, and no memory is counted twice."""
+def check_status(emperor, path):
+    """It has all that it promises."""
     for row in json.loads(emperor.cli("status", "--json", check=True).stdout):
         assert {"last_failure", "next_retry"} <= row.keys()
         for key, kind in STATUS.items():
@@ -49,9 +49,14 @@ def check_status(emperor, told):
     assert row["cron"][0].keys() == {"command", "next", "last", "exit", "duration"}
     assert emperor.status("shop")["last_failure"].keys() == {"stage", "reason", "detail", "at"}
     master = psutil.Process(row["pid"])
-    memory = sum(process.memory_info().rss for process in (master, *master.children(recursive=True)))
-    assert row["rss"] == pytest.approx(memory, rel=0.2)
-    assert told["vassals"][0]["rss"] == pytest.approx(memory, rel=0.3)
+
+    def agree():
+        """Once the first generation has ended, all say the same."""
+        memory = sum(process.memory_info().rss for process in (master, *master.children(recursive=True)))
+        said = emperor.status("blog")["rss"], read_stats(path)["vassals"][0]["rss"]
+        return all(one == pytest.approx(memory, rel=0.2) for one in said) and said
+
+    wait_until(agree, 20, "one and the same memory, and none counted twice")
 
 
 def check_screen(emperor, tmp_path, path):
@@ -110,7 +115,7 @@ def test_a_fleet_as_its_monitors_see_it(start_emperor, app, tmp_path):
     assert told["blacklist"][0]["attempt"] >= 1
     assert told["blacklist"][0]["throttle_level"] > 1000
 
-    check_status(emperor, told)
+    check_status(emperor, path)
     check_screen(emperor, tmp_path, path)
     emperor.close()
     assert refuses_at_once(path)
