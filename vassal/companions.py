@@ -7,7 +7,7 @@ the daemons that it has to see out have ended.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vassal import link
 from vassal.attach import Daemons
@@ -41,6 +41,12 @@ class Companions:
     def busy(self) -> bool:
         """Whether anything runs that this master has to see out."""
         return self.jobs.busy or self._daemons.busy
+
+    def daemons_told(self) -> list[dict[str, Any]]:
+        """Return what the statistics say of the daemons, as uWSGI writes it."""
+        report = self._daemons.report()
+        rows = zip(report.commands, report.pids, report.restarts, strict=True)
+        return [{"cmd": command, "pid": pid, "respawns": restarts} for command, pid, restarts in rows]
 
     def activate(self, record: link.Activate) -> None:
         """No other generation runs any: start."""

@@ -65,8 +65,8 @@ class Master:
         self._children = Children(self, self._pool, self._board, self._selector, self._introduce)
         self._slumber = Slumber(settings, self._pool, generation.ports, self._selector, self._children.act)
         self._beside = Companions(settings, self._selector, self._post, self._end)
-        jobs = self._beside.jobs
-        self._vitals = Vitals(generation, self._pool, self._board, self._children.by_slot, jobs, self._selector)
+        by_slot = self._children.by_slot
+        self._vitals = Vitals(generation, self._pool, self._board, by_slot, self._beside, self._selector)
         self._hooks = MasterHooks(settings, self._selector, generation.directory, lazy=self._lazy)
         self._gate = Gate(settings, self._selector, self._passed)
         self._log = Keeper(settings, generation.outlet, self._post)

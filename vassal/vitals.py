@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from vassal.children import Child
+    from vassal.companions import Companions
     from vassal.generation import Generation
-    from vassal.jobs import Jobs
     from vassal.pool import Pool
     from vassal.scoreboard import Scoreboard, WorkerView
 
@@ -38,14 +38,14 @@ class Vitals:
         workers: Pool,
         board: Scoreboard,
         children: Mapping[int, Child],
-        jobs: Jobs,
+        beside: Companions,
         selector: selectors.BaseSelector,
     ) -> None:
         self._it = generation
         self._pool = workers
         self._board = board
         self._children = children
-        self._jobs = jobs
+        self._beside = beside
         self._selector = selector
         self._ledger = Ledger()
         self._server: StatsServer | None = None
@@ -120,7 +120,8 @@ class Vitals:
             mounts=(*default, *(path for path, _ in settings.mount)),
             queues=tuple(self._queues()),
             workers=tuple(self._worker(number) for number in range(1, self._pool.size + 1)),
-            crons=tuple(self._jobs.told()),
+            daemons=tuple(self._beside.daemons_told()),
+            crons=tuple(self._beside.jobs.told()),
         )
 
     def _queues(self) -> list[stats.Queue]:

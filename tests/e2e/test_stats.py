@@ -4,12 +4,13 @@ import os
 import threading
 import time
 
+import psutil
 import pytest
 
 from tests import uwsgi_stats
 from tests.clients import connect, http_get
 from tests.e2e.stats_reader import abstract, read_raw, read_stats, refuses_at_once, uwsgitop
-from tests.harness import free_port, vassal_text, wait_until
+from tests.harness import command_line, free_port, vassal_text, wait_until
 
 APP = """
 import os, time
@@ -55,6 +56,7 @@ def test_what_uwsgis_monitors_read(emperor, app, tmp_path):
     web, stats = free_port(), ("127.0.0.1", free_port())
     text = vassal_text(web, chdir=app, processes=2, threads=2, stats=f"127.0.0.1:{stats[1]}")
     text += f"static-map = /file={app}/file.txt\nsocket = {tmp_path}/u.sock\ncron = 0 3 -1 -1 -1 true\n"
+    text += "attach-daemon = exec sleep 1000\n"
     emperor.write("blog", text)
     row = emperor.wait_state("blog", "running")
     assert row["stats"] == f"127.0.0.1:{stats[1]}"
@@ -72,6 +74,10 @@ def test_what_uwsgis_monitors_read(emperor, app, tmp_path):
     assert [one["proto"] for one in first["sockets"]] == ["http", "uwsgi"]
     assert [one["max_queue"] for one in first["sockets"]] == [100, 100]
     assert (first["crons"][0]["minute"], first["crons"][0]["hour"], first["crons"][0]["pid"]) == (0, 3, -1)
+
+    daemon = settled(stats, lambda told: told["daemons"][0]["pid"] and told, "the daemon to run")["daemons"][0]
+    assert (daemon["cmd"], daemon["respawns"]) == ("exec sleep 1000", 0)
+    assert "sleep" in command_line(psutil.Process(daemon["pid"]))
 
     for path, status in (("/", 200), ("/fail", 500), ("/file", 200), ("/", 200)):
         assert http_get(("127.0.0.1", web), path).status == status
