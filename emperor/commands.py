@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from emperor import states
 from emperor.control import Outcome, UnknownVassal
 from emperor.listeners import shown
-from emperor.names import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,10 +23,6 @@ if TYPE_CHECKING:
 
 PATIENCE = 0.3
 """Seconds that `status` waits for fresh counters."""
-
-
-RUNNING = -(2**31)
-"""Exit status of a cron job that runs for the first time, or has never run."""
 
 
 class Commands:
@@ -85,6 +80,7 @@ class Commands:
         stats = run.stats if run is not None else None
         failure = vassal.failure
         now, wall = fleet.loop.time(), time.time()
+        masters = any(one.ready for one in fleet.runs.get(name, {}).values())
         return {
             "name": name,
             "path": vassal.manifest.path,
@@ -112,8 +108,8 @@ class Commands:
             "next_wake": None if vassal.wake_at is None else wall + vassal.wake_at - now,
             "rss": rss,
             "uid": run.facts.uid if run is not None and run.facts is not None else None,
-            "cron": _jobs(fleet.cron.get(name)),
-            "daemons": _daemons(fleet.daemons.get(name)),
+            "cron": fleet.beside.jobs(name),
+            "daemons": fleet.beside.daemons(name, None if masters else fleet.spared.pids(name)),
         }
 
     async def reload(self, names: Sequence[str] | None, *, wait: bool, strategy: str | None) -> list[Outcome]:
@@ -186,34 +182,6 @@ class Commands:
         """Return the file that holds the output of vassal `name`, None where it is the emperor's own."""
         self._named([name])
         return self._fleet.log_path(name)
-
-
-def _daemons(said: link.DaemonReport | None) -> list[dict[str, Any]]:
-    """Return one object a daemon; `pid` None where it does not run."""
-    if said is None:
-        return []
-    rows = zip(said.commands, said.pids, said.states, said.restarts, strict=False)
-    return [
-        {"command": printable(command), "pid": pid or None, "state": printable(state[:40]), "restarts": restarts}
-        for command, pid, state, restarts in rows
-    ]
-
-
-def _jobs(said: link.CronReport | None) -> list[dict[str, Any]]:
-    """Return one object a cron job: epoch seconds, exit status, seconds; None for what has not been."""
-    if said is None:
-        return []
-    rows = zip(said.commands, said.next, said.last, said.exits, said.took_ms, strict=False)
-    return [
-        {
-            "command": printable(command),
-            "next": due or None,
-            "last": last or None,
-            "exit": status if last and status != RUNNING else None,
-            "duration": took / 1000 if last and status != RUNNING else None,
-        }
-        for command, due, last, status, took in rows
-    ]
 
 
 def _shown(vassal: states.Vassal, stats: link.Stats | None) -> str:

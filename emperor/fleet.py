@@ -15,6 +15,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from emperor import lifecycle, states
+from emperor.beside import Beside
 from emperor.chronicle import Chronicle
 from emperor.clock import Clock
 from emperor.contracts import Contracts
@@ -89,10 +90,7 @@ class Fleet:
         """Wall-clock second at which each vassal's state began."""
         self.failed_at: dict[str, float] = {}
         self.chronicle = Chronicle()
-        self.cron: dict[str, link.CronReport] = {}
-        """What each vassal said last of its cron jobs."""
-        self.daemons: dict[str, link.DaemonReport] = {}
-        """The same of its daemons."""
+        self.beside = Beside()
         self.spared = Spared(self._spawner.spare, self._spawner.unspare, self.say)
 
     def say(self, text: str) -> None:
@@ -187,6 +185,7 @@ class Fleet:
         elif new.state is states.State.STOPPED:
             self._doors.remove(name)
             self.spared.forget(name)
+            self.beside.ended(name)
 
     def _arm(self, name: str, vassal: states.Vassal | None) -> None:
         timer = self._timers.pop(name, None)
@@ -211,10 +210,10 @@ class Fleet:
         self._doors.remove(name)
         self.store.shut(name)
         self._pace.cancel(name)
-        tables = (self.since, self.failed_at, self.cron, self.daemons, self._hearing.wished, self._hearing.dues)
-        for table in tables:
+        for table in (self.since, self.failed_at, self._hearing.wished, self._hearing.dues):
             table.pop(name, None)
         self.spared.forget(name)
+        self.beside.forget(name)
         self._leftovers.forget(name)
         self.chronicle.forget(name)
         self.waiters.resolve(name, None, ok=False, text="its file is gone")

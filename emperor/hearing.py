@@ -56,6 +56,7 @@ class Hearing:
                     self._fleet.chronicle.ran(name, time.time())
                 self._fleet.chronicle.ready(name, time.time())
                 if not run.doomed:
+                    self._fleet.beside.ready(name)
                     feed(name, states.Ready(number, record.mercy))
             case link.Failed():
                 reason = printable(record.reason[:REASON_LIMIT])
@@ -76,7 +77,7 @@ class Hearing:
                 reason = printable(record.reason[:REASON_LIMIT])
                 feed(name, states.Chained(number, reason, record.detail, record.edited))
             case link.CronReport():
-                self._fleet.cron[name] = record
+                self._fleet.beside.said_of_cron(name, record, serves=self._serves(run))
             case link.DaemonReport():
                 self._daemons(run, record)
             case link.Heartbeat():
@@ -91,10 +92,7 @@ class Hearing:
 
     def _daemons(self, run: Run, record: link.DaemonReport) -> None:
         """Its daemons: those of the generation that serves are shown, and the smart ones of any are looked at."""
-        vassal = self._fleet.vassals.get(run.name)
-        serving = vassal.serving if vassal is not None else None
-        if serving is None or serving.number == run.number:
-            self._fleet.daemons[run.name] = record
+        self._fleet.beside.said_of_daemons(run.name, record, serves=self._serves(run))
         if run.facts is not None and not run.doomed:
             masters = {other.pid for other in self._fleet.runs.get(run.name, {}).values() if other.pid}
             self._fleet.spared.claimed(run.name, record.kept, masters, run.facts.uid)
@@ -105,6 +103,11 @@ class Hearing:
         if now >= self._told.get(name, 0.0) + TROUBLE_PACE:
             self._told[name] = now
             self._fleet.say(f"vassal {name}: {printable(text[:TROUBLE_LIMIT])}")
+
+    def _serves(self, run: Run) -> bool:
+        """Whether it is the one that serves; where none does, anyone may speak."""
+        vassal = self._fleet.vassals.get(run.name)
+        return vassal is None or vassal.serving is None or vassal.serving.number == run.number
 
     def _wish(self, run: Run, reason: str) -> None:
         """A generation wants to be succeeded: not more often than `WISH_PACE`, or its vassal would do nothing else."""

@@ -73,6 +73,11 @@ class Spared:
         self._prune(name)
         return tuple(self._kept.get(name, {}).values())
 
+    def pids(self, name: str) -> set[int]:
+        """Return the pids of those of vassal `name` that still run."""
+        self._prune(name)
+        return {pid for pid, _ in self._kept.get(name, {})}
+
     def all(self) -> list[Pair]:
         """Return all of them, for somebody who sweeps from now on."""
         return [pair for mine in self._kept.values() for pair in mine]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import selectors
 import time
 from collections import deque
 from typing import TYPE_CHECKING
@@ -20,10 +21,9 @@ from vassal import daemons, link, logs, pidfile, sessions, shell, touch
 from vassal.children import describe
 from vassal.daemonlines import Spec, parsed
 from vassal.daemons import Daemon, State
-from vassal.launch import MARK, Attached, Kept, LaunchError, Traces, launch
+from vassal.launch import MARK, Attached, Kept, LaunchError, Traces, launch, prepare
 
 if TYPE_CHECKING:
-    import selectors
     from collections.abc import Callable, Sequence
 
     from vassal.config import Settings
@@ -53,6 +53,8 @@ class Daemons:
         specs = parsed(settings)
         here = os.getcwd() if specs else ""
         self._all = [Attached(Daemon(spec, self._mercy), os.path.join(here, spec.pidfile)) for spec in specs]
+        if specs:
+            prepare()
         for one in self._all:
             one.traces.apart = one.spec.smart
             self._warn(one.spec)
@@ -80,6 +82,8 @@ class Daemons:
         found = [note for text in kept if (note := Kept.parse(text)) is not None and note.lives()]
         for one in self._all:
             one.going = False
+            if one.touches is not None:
+                one.touches.changed()  # before it starts: not its business
             note = next((note for note in found if note.key == one.spec.key), None) if one.spec.smart else None
             if note is not None:
                 found.remove(note)
@@ -150,8 +154,8 @@ class Daemons:
 
     def _tell_due(self) -> float | None:
         """When something is to be told (monotonic seconds), None where nothing has changed."""
-        if not self._all and self._told is None:
-            return None
+        if self._told is None and not (self._active and self._all):
+            return None  # while another generation serves, its daemons are what people want to see
         report = self.report()
         if report == self._told:
             return None
@@ -262,7 +266,7 @@ class Daemons:
         except LaunchError as error:
             return one.daemon.not_started(now, str(error))
         if (output := one.output) is not None:
-            self._selector.register(output.pipe, 1, lambda: self._read(output))  # 1: selectors.EVENT_READ
+            self._selector.register(output.pipe, selectors.EVENT_READ, lambda: self._read(output))
         one.first = one.launcher
         one.traces.add(one.launcher)
         one.traces.since = one.traces.leaders[one.launcher]
@@ -323,7 +327,7 @@ class Daemons:
             if now is None or now.start != process.start:
                 self._unwatch(one)
                 return False
-            self._selector.register(one.pidfd, 1, lambda: self._main_ended(one))  # 1: selectors.EVENT_READ
+            self._selector.register(one.pidfd, selectors.EVENT_READ, lambda: self._main_ended(one))
         one.main = process
         if not one.traces.mark:  # found by its pidfile alone
             one.traces.mark, one.first = sessions.variable(process.pid, MARK), process.pid

@@ -24,6 +24,8 @@ MARK = "VASSAL_DAEMON"
 """The environment variable of the mark."""
 LAST = 2.0
 """Seconds after SIGKILL in which to be gone."""
+_parts: list[Any] = []
+"""`subprocess.Popen`, `DEVNULL` and `SubprocessError`, once `prepare` has loaded them."""
 _TAGGER = os.path.abspath(tagger.__file__)
 
 
@@ -67,6 +69,13 @@ class Kept:
         return process is not None and process.start == self.start and process.state not in "ZX"
 
 
+def prepare() -> None:
+    """Load what `launch` needs: few vassals have daemons, and an app may put something else in its place (gevent)."""
+    import subprocess  # noqa: PLC0415 (see above)
+
+    _parts[:] = [subprocess.Popen, subprocess.DEVNULL, subprocess.SubprocessError]
+
+
 def launch(spec: Spec, mark: str) -> tuple[int, shell.Output | None]:
     """Start `spec`; return its pid and its output. It gets no descriptor but 0, 1 and 2.
 
@@ -75,8 +84,7 @@ def launch(spec: Spec, mark: str) -> tuple[int, shell.Output | None]:
     Raises:
         LaunchError: it cannot be started.
     """
-    import subprocess  # noqa: PLC0415 (few vassals have daemons; the commands are their own, with their own rights)
-
+    popen, null, broken = _parts
     options: dict[str, Any] = {"start_new_session": True} if spec.smart else {"process_group": 0}
     if os.geteuid() == 0 and (spec.uid or spec.gid):
         options |= _rights(spec)
@@ -92,14 +100,14 @@ def launch(spec: Spec, mark: str) -> tuple[int, shell.Output | None]:
             who = logs.speaker().partition("/")[0]  # whatever the generation is called that will read it
             command = [sys.executable, "-I", "-S", _TAGGER, who, spec.label, logs.file()]
             options["stdout"], options["stderr"] = logs.plain()
-        process = subprocess.Popen(
+        process = popen(
             command,
-            stdin=None if spec.stdin else subprocess.DEVNULL,
+            stdin=None if spec.stdin else null,
             cwd=spec.chdir or None,
             env=environ,
             **options,
         )
-    except (OSError, subprocess.SubprocessError, ValueError) as error:
+    except (OSError, ValueError, broken) as error:
         if reading >= 0:
             os.close(reading)
         named = f" {error.filename}" if isinstance(error, OSError) and error.filename else ""

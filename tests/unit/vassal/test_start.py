@@ -29,7 +29,8 @@ def test_the_log_file_is_known_after_an_exec(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["HOME", "USER", "LOGNAME"])
 def test_a_user_that_no_database_knows_does_not_keep_roots_home(monkeypatch, name):
     monkeypatch.setattr(identity, "take", lambda _who: None)
-    monkeypatch.setenv(name, "root's")
+    for one in ("HOME", "USER", "LOGNAME"):  # all of them: what it takes away comes back after the test
+        monkeypatch.setenv(one, "root's")
     start.Start(None, contract(), [])._become(identity.account("54321", "54321"))
     assert name not in os.environ
 
