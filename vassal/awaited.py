@@ -7,6 +7,7 @@ leads, and everybody with it: the lead is given away first. http-timeout bounds 
 from __future__ import annotations
 
 import contextlib
+import io
 import socket
 import threading
 from time import monotonic
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class AwaitedInput:
+class AwaitedInput(io.BufferedIOBase):
     """A file of which nothing has arrived until somebody reads it."""
 
     def __init__(self, conn: Connection, body: Body, let_go: Callable[[Connection], None], patience: float) -> None:
@@ -50,7 +51,19 @@ class AwaitedInput:
         self.why = why
         self._arrived.release()
 
+    def abandon(self) -> None:
+        """The response is complete: who still reads, in a thread of the app's own, gets an error."""
+        if not (self.whole or self.why):
+            self.fail("the response is complete")
+
     # --- the app's side ------------------------------------------------------------------------------------------
+
+    def readable(self) -> bool:
+        """Tell that it can be read, as whatever wraps it (``io.TextIOWrapper``) asks first; this reads nothing."""
+        return True
+
+    def close(self) -> None:
+        """Do nothing: it is the server's."""
 
     def _opened(self) -> Any:
         if self._file is None:
@@ -69,14 +82,14 @@ class AwaitedInput:
             return
         with contextlib.suppress(OSError):
             conn.sock.send(CONTINUE, socket.MSG_NOSIGNAL)
-        now = monotonic()
-        conn.started = now
-        conn.deadline = now + self._patience
-        conn.state = BODY
+        with conn.loop.crew.lock:  # see `Connection.expire`
+            conn.started = now = monotonic()
+            conn.deadline = now + self._patience
+            conn.state = BODY
         conn.watch(EPOLLIN)
         self._arrived.acquire()
 
-    def read(self, size: int = -1, /) -> bytes:
+    def read(self, size: int | None = -1, /) -> bytes:
         """Return up to `size` bytes of the body.
 
         Raises:
@@ -85,7 +98,9 @@ class AwaitedInput:
         data: bytes = self._opened().read(size)
         return data
 
-    def readline(self, size: int = -1, /) -> bytes:
+    read1 = read
+
+    def readline(self, size: int | None = -1, /) -> bytes:
         """Return a line, see `read`."""
         data: bytes = self._opened().readline(size)
         return data

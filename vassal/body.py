@@ -18,14 +18,18 @@ IN_MEMORY = 256 * 1024
 """Bytes of a body kept in memory where post-buffering does not say otherwise."""
 
 
-class EmptyInput:
+class EmptyInput(io.BufferedIOBase):
     """``wsgi.input`` of every request without a body. It holds nothing, so all threads share one."""
 
-    def read(self, size: int = -1, /) -> bytes:  # noqa: ARG002 (PEP 3333's signature)
+    def readable(self) -> bool:
+        """Tell that it can be read, as whatever wraps it (``io.TextIOWrapper``) asks first."""
+        return True
+
+    def read(self, size: int | None = -1, /) -> bytes:  # noqa: ARG002 (PEP 3333's signature)
         """Return nothing."""
         return b""
 
-    readline = read
+    read1 = readline = read
 
     def readlines(self, hint: int = -1, /) -> list[bytes]:  # noqa: ARG002 (PEP 3333's signature)
         """Return nothing."""

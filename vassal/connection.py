@@ -27,7 +27,7 @@ from vassal.client import (
     Client,
 )
 from vassal.heads import error_page
-from vassal.protocol import Answered, Refused, Request, Talk
+from vassal.protocol import CHUNKED, Answered, Refused, Request, Talk
 
 if TYPE_CHECKING:
     from vassal.crew import Member
@@ -230,7 +230,7 @@ class Connection(Client):
         assert request is not None  # noqa: S101 (what the state BODY means)
         environ = request.environ
         environ["wsgi.input"] = body.open()
-        if "HTTP_TRANSFER_ENCODING" in environ:
+        if request.length == CHUNKED:
             # The body is whole and its length known: frameworks that only know of lengths read it, too.
             del environ["HTTP_TRANSFER_ENCODING"]
             environ["CONTENT_LENGTH"] = str(body.size)
@@ -328,8 +328,8 @@ class Connection(Client):
         self.request = None
         self.sent = False
         if self.body is not None:
-            self.body.close()
-            self.body = self.waiter = None
+            linger = linger or (self.waiter is not None and not self.waiter.whole)  # it may be on its way all the same
+            self._drop_body()
         if self.out is not None:
             self.out.close()
             self.out = None
@@ -353,6 +353,8 @@ class Connection(Client):
     def expire(self, now: float, me: Member) -> None:
         """The deadline has passed. Only the leader calls this, for connections that the loop owns."""
         state = self.state
+        if now < self.deadline:  # a thread has given the connection back just now: first its deadline, then its state
+            return
         if state == HEAD or (state == BODY and self.waiter is None):
             self.loop.complain(self, Refused(408, "the request did not arrive within http-timeout"))
             self.answer(408, me)
@@ -365,10 +367,12 @@ class Connection(Client):
 
     def _expire_stream(self, now: float) -> None:
         """A client does not read what an app thread still produces: that thread will close it."""
-        out = self.out
-        if out is None:
-            self.deadline = float("inf")
-            return
+        with self.loop.crew.lock:  # excludes whoever begins to wait for the client, and sets another deadline
+            out = self.out
+            if out is None:
+                if self.state == RUNNING:
+                    self.deadline = float("inf")
+                return
         with out.lock:
             if out.empty or out.broken:
                 self.deadline = now + self.loop.limits.socket_timeout
@@ -383,8 +387,14 @@ class Connection(Client):
         """Give up body and output."""
         if self.entry is not None and self.loop.log is not None:
             self.loop.log.done(self, broken=True)
-        if self.body is not None:
-            self.body.close()
+        self._drop_body()
         if self.out is not None:
             self.out.close()
-        self.request = self.body = self.out = self.waiter = None
+        self.request = self.out = None
+
+    def _drop_body(self) -> None:
+        if self.waiter is not None:
+            self.waiter.abandon()
+        if self.body is not None:
+            self.body.close()
+        self.body = self.waiter = None

@@ -78,19 +78,19 @@ class Harakiri:
             if conn is None or conn.doomed or conn in member.claim:  # still leading: the ticker takes the lead first
                 return False
             conn.doomed = True
-            answered = not conn.sent
+            data = b"" if conn.sent else gateway_timeout()
+            what, stack = _what(conn), stack_of(member)
+            # The thread that is stuck owns the connection, and only it may close; `conn.doomed` keeps it from sending.
+            # Under the lock: should it come back just now, it would close, and the number may be another client's.
+            with contextlib.suppress(OSError):
+                if data:
+                    conn.sock.send(data, socket.MSG_NOSIGNAL)
+                conn.sock.shutdown(socket.SHUT_WR if data else socket.SHUT_RDWR)
+            if self.log is not None:
+                self.log.struck(conn, member, took, data)
         self.struck = True
         member.counts[scoreboard.HARAKIRI] += 1
-        logs.say(f"harakiri: {_what(conn)} has been in the app for {took:.1f} s\n{stack_of(member)}")
-        data = gateway_timeout() if answered else b""
-        if self.log is not None:
-            self.log.struck(conn, member, took, data)
-        if answered:
-            # The thread that is stuck owns the connection, and only it may close; `conn.doomed` keeps it from sending.
-            with contextlib.suppress(OSError):
-                conn.sock.send(data, socket.MSG_NOSIGNAL)
-        with contextlib.suppress(OSError):
-            conn.sock.shutdown(socket.SHUT_RDWR if not answered else socket.SHUT_WR)
+        logs.say(f"harakiri: {what} has been in the app for {took:.1f} s\n{stack}")
         return True
 
 

@@ -53,6 +53,8 @@ IN_A_ROW = 8
 """Connections that a leader takes from one listener, one by one, before it looks at the others again."""
 BURST = 16
 """Connections accepted after that, at once."""
+FRESH = 0.2
+"""Seconds from the answer on, during which a connection is not taken for idle."""
 STARVED = 0.5
 """Seconds without accepting after the descriptors have run out."""
 _NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -311,7 +313,9 @@ class Loop:
         """No descriptors, or no memory for sockets: go on with what we have, and let idle clients go."""
         self._starved = True
         self._hold_off(me.now + STARVED)
-        idle = sorted((c for c in tuple(self.conns.values()) if c.state == IDLE), key=lambda c: c.deadline)
+        fresh = me.now + self.limits.keep_alive - FRESH  # an app thread may be about to give it back
+        idle = [c for c in tuple(self.conns.values()) if c.state == IDLE and not 0 <= c.deadline - fresh <= FRESH]
+        idle.sort(key=lambda c: c.deadline)
         for conn in idle[:BURST]:
             conn.close()
         self.say_once(
@@ -365,9 +369,6 @@ class Loop:
             self.grace_ends = now + min(GRACE, mercy)
             self.mercy_ends = now + mercy
             self._stop_accepting()
-            for conn in tuple(self.conns.values()):
-                if conn.state == IDLE:
-                    conn.deadline = min(conn.deadline, self.grace_ends)
         self.mercy_ends = min(self.mercy_ends, now + mercy)
         self.next_scan = now
 
@@ -380,6 +381,9 @@ class Loop:
         self.ports = []
 
     def _check_retired(self, now: float) -> None:
+        for conn in tuple(self.conns.values()):  # again and again: app threads still give back what they have answered
+            if conn.state == IDLE and conn.watched:
+                conn.deadline = min(conn.deadline, self.grace_ends)
         if not any(not conn.doomed for conn in tuple(self.conns.values())):
             self.on_done(True)  # noqa: FBT003 (see `on_done`)
         elif now >= self.mercy_ends:

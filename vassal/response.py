@@ -326,8 +326,8 @@ class Response:
                 return True
             out = Out()
             out.put(memoryview(data)[sent:])
-            conn.deadline = monotonic() + self.gateway.loop.limits.socket_timeout
             with self.gateway.crew.lock:  # excludes `Connection.disarm` by the ticker
+                conn.deadline = monotonic() + self.gateway.loop.limits.socket_timeout
                 conn.out = out
                 conn.watch(EPOLLOUT)
             return True

@@ -185,6 +185,8 @@ class HttpProtocol:
     def _judge(self, match: re.Match[bytes], environ: dict[str, Any]) -> Request:
         """Make the request of a head that both readers have read."""
         method, target, minor = match.groups()
+        if method == b"CONNECT":  # to whatever: a 2xx would make a tunnel of the connection (RFC 9110 section 9.3.6)
+            raise Refused(501, "CONNECT")
         request = Request(environ)
         environ["REQUEST_METHOD"] = METHODS.get(method) or method.decode("ascii")
         connection = environ.get("HTTP_CONNECTION", "")
@@ -333,9 +335,7 @@ def _other_form(text: str, environ: dict[str, Any]) -> str:
             raise Refused(400, "the target * without OPTIONS")  # RFC 9112 section 3.2.4
         return text
     match = _ABSOLUTE(text)
-    if match is None or environ["REQUEST_METHOD"] == "CONNECT":
-        if environ["REQUEST_METHOD"] == "CONNECT":
-            raise Refused(501, "CONNECT")
+    if match is None:
         raise Refused(400, "a target that is neither a path nor an http URL")
     authority, rest = match.groups()
     if not authority or "@" in authority or _HOST(authority) is None:

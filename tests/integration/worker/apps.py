@@ -1,5 +1,6 @@
 """One app with a path for everything that a worker must cope with."""
 
+import collections
 import hashlib
 import io
 import json
@@ -11,6 +12,7 @@ from wsgiref.validate import validator
 
 BIG = bytes(n * n % 251 for n in range(1024)) * 1024
 LARGE = 50 * 1024 * 1024
+KEPT = collections.deque(maxlen=1)
 
 
 class Closing:
@@ -73,7 +75,21 @@ def do_lines(environ, start):
 
 
 def do_ignore(environ, start):
+    KEPT.append(environ["wsgi.input"])
     return answer(start, b"ignored")
+
+
+def do_ignored(environ, start):
+    """Read what the last request to /ignore did not, as a thread of the app might."""
+    try:
+        return answer(start, KEPT.pop().read())
+    except OSError as error:
+        return answer(start, str(error).encode())
+
+
+def do_wrapped(environ, start):
+    with io.TextIOWrapper(environ["wsgi.input"], "utf-8") as text:
+        return answer(start, "|".join(text).encode())
 
 
 def do_thread(environ, start):

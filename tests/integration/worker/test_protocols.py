@@ -61,6 +61,18 @@ def test_the_wire_selects_no_code_and_replaces_no_object(start_worker, tmp_path)
     assert "executed" not in worker.log
 
 
+def test_what_a_web_server_says_of_a_body_enters_unchanged(start_worker):
+    """It has read the chunks itself; the length counts."""
+    worker = start_worker()
+    about = {"REQUEST_METHOD": "POST", "PATH_INFO": "/environ", "HTTP_TRANSFER_ENCODING": "chunked"}
+    for body in (b"hello", b"x" * 300_000):
+        with worker.client(worker.uwsgi) as client:
+            client.send(uwsgi_packet({**about, "CONTENT_LENGTH": str(len(body))}) + body)
+            environ = environ_of(client.response())
+            assert environ["CONTENT_LENGTH"] == str(len(body))
+            assert environ["HTTP_TRANSFER_ENCODING"] == "chunked"
+
+
 def test_a_body_by_its_length(start_worker):
     worker = start_worker()
     body = os.urandom(300_000)

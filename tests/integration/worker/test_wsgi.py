@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import socket
 
 import pytest
 
@@ -10,6 +11,7 @@ from tests.clients import http_get, http_post
 from tests.harness import wait_until
 from tests.integration.worker.apps import BIG, LARGE
 from tests.integration.worker.conftest import PATIENCE
+from vassal.awaited import CONTINUE
 
 
 @pytest.fixture
@@ -178,6 +180,38 @@ def test_bodies_that_are_not_read_do_not_disturb_the_next_request(worker):
     with worker.client() as client:
         for size in (1, 1000, 500_000):
             assert client.request("POST", "/ignore", body=b"x" * size).body == b"ignored"
+
+
+def test_every_kind_of_input_can_be_wrapped_as_text(worker):
+    expects = {"Expect": "100-continue", "Content-Length": "5"}
+    with worker.client() as client:
+        assert client.get("/wrapped").body == b""
+        assert client.request("POST", "/wrapped", body=b"a\nb\nc").body == b"a\n|b\n|c"
+        client.send_request("POST", "/wrapped", headers=expects)
+        assert client.sock.recv(len(CONTINUE), socket.MSG_WAITALL) == CONTINUE
+        client.send(b"a\nb\nc")
+        assert client.response().body == b"a\n|b\n|c"
+        assert client.get("/wrapped").body == b""
+
+
+def test_a_body_that_nobody_asked_for_in_time_is_an_error_for_who_reads_it_then(worker):
+    with worker.client() as client:
+        client.send_request("POST", "/ignore", headers={"Expect": "100-continue", "Content-Length": "5"})
+        assert client.response().closes
+    with worker.client() as client:
+        assert b"the response is complete" in client.get("/ignored").body
+        assert client.get("/hello").body == b"hello"
+
+
+def test_a_body_that_comes_after_its_answer_does_not_reset_the_connection(worker):
+    headers = {"Expect": "100-continue", "Content-Length": "5", "Connection": "close"}
+    with worker.client() as client:
+        client.send_request("POST", "/ignore", headers=headers)
+        assert client.sock.recv(12, socket.MSG_WAITALL | socket.MSG_PEEK) == b"HTTP/1.1 200"
+        for _ in range(3):
+            client.send(b"hello")
+        assert client.response().body == b"ignored"
+        assert client.sock.recv(1) == b""
 
 
 def test_lines_of_a_body(worker):

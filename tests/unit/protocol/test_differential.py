@@ -66,6 +66,7 @@ STRICTER = {
     "line-lf-only": "h11 takes bare LFs for line ends (RFC 9112 section 2.2 allows it); ours does not",
     "line-too-long": "h11 bounds only heads that are incomplete; this one came whole",
     "method-connect": "h11 leaves CONNECT to the application; a WSGI server is no proxy",
+    "method-connect-path": "h11 leaves CONNECT to the application; a WSGI server is no proxy",
     "method-long": "h11 takes any token for a method; llhttp knows a list (501, RFC 9110 section 9.1)",
     "method-lower": "h11 takes any token for a method; methods are case-sensitive, and llhttp knows a list (501)",
     "method-mixed": "h11 takes any token for a method; methods are case-sensitive, and llhttp knows a list (501)",
