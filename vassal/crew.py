@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import traceback
 from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
-from vassal import scoreboard
+from vassal import logs, scoreboard
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -314,7 +315,10 @@ class Crew:
             began = leader.times[scoreboard.SINCE]
             if began and now - began >= TICK and leader.claim:
                 self.take_lead(leader)
-            self.on_tick(now)
+            try:
+                self.on_tick(now)
+            except Exception:  # noqa: BLE001 (without a ticker a slow call would hold everybody up)
+                logs.say("an error in the server itself, at a tick:\n" + traceback.format_exc())
             if any(member.times[scoreboard.SINCE] for member in tuple(self.members)):
                 quiet = 0
             else:

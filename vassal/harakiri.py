@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from vassal import logs, scoreboard
 from vassal.heads import Stamp, error_page
+from vassal.protocol import line_of
 
 if TYPE_CHECKING:
     from vassal.connection import Connection
@@ -98,8 +99,7 @@ def _what(conn: Connection) -> str:
     request = conn.request
     if request is None:
         return "a request"
-    environ = request.environ
-    return f"{environ['REQUEST_METHOD']} {environ.get('SCRIPT_NAME', '')}{environ['PATH_INFO']!a}"
+    return line_of(request.environ)
 
 
 def stack_of(member: Member) -> str:

@@ -64,7 +64,9 @@ class StatusLines(dict[str, bytes]):
 
     def __missing__(self, status: str) -> bytes:
         if type(status) is not str:
-            raise BadResponse(f"the status must be a str, not {type(status).__name__}")
+            if not isinstance(status, str):
+                raise BadResponse(f"the status must be a str, not {type(status).__name__}")
+            return self[str.__str__(status)]  # a subclass: see `make_line`
         if _STATUS(status) is None:
             raise BadResponse(f"not a status from 200 to 599 with its reason: {status!r}")
         code, _, reason = status.partition(" ")

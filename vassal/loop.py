@@ -315,8 +315,7 @@ class Loop:
         self._hold_off(me.now + STARVED)
         fresh = me.now + self.limits.keep_alive - FRESH  # an app thread may be about to give it back
         idle = [c for c in tuple(self.conns.values()) if c.state == IDLE and not 0 <= c.deadline - fresh <= FRESH]
-        idle.sort(key=lambda c: c.deadline)
-        for conn in idle[:BURST]:
+        for conn in sorted(idle, key=lambda c: c.deadline)[:BURST]:
             conn.close()
         self.say_once(
             "accept",

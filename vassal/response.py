@@ -63,13 +63,20 @@ class FileWrapper:
             yield block
 
     def span(self) -> FileSpan | None:
-        """Return the rest of the file for sendfile, with a descriptor of its own; None: it is no plain file."""
+        """Return the rest of the file for sendfile, with a descriptor of its own; None: it is no plain file.
+
+        One of size 0 may have something to say all the same, as those in /proc do: only reading tells.
+        """
         try:
             fd = self.filelike.fileno()
             facts = os.fstat(fd)
             # A file with a buffer of its own or a text layer stands elsewhere than its descriptor: ask the object.
             position = self.filelike.tell()
-            if not stat.S_ISREG(facts.st_mode) or not isinstance(position, int) or _is_wrapped(self.filelike):
+            if (
+                not (stat.S_ISREG(facts.st_mode) and facts.st_size)
+                or not isinstance(position, int)
+                or _is_wrapped(self.filelike)
+            ):
                 return None
             return FileSpan(os.dup(fd), position, max(0, facts.st_size - position))
         except (AttributeError, OSError, ValueError, TypeError):

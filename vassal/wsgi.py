@@ -17,6 +17,7 @@ from vassal.client import RUNNING
 from vassal.heads import error_page
 from vassal.out import Out
 from vassal.outbox import LARGEST, QUICK
+from vassal.protocol import line_of
 from vassal.response import ClientGone, FileWrapper, Response
 
 if TYPE_CHECKING:
@@ -184,8 +185,10 @@ class Gateway:
 
     # --- streams -------------------------------------------------------------------------------------------------
 
-    def _stream(self, response: Response, result: Iterable[bytes]) -> None:
+    def _stream(self, response: Response, result: Iterable[bytes] | bytes) -> None:
         """Send what the app yields, then call its ``close``."""
+        if isinstance(result, bytes):
+            result = (result,)  # PEP 3333 would have its numbers sent, uWSGI sends it, and apps rely on that
         try:
             if isinstance(result, FileWrapper) and self._send_file(response, result):
                 return
@@ -229,8 +232,13 @@ class Gateway:
         if span is None:
             return False
         try:
-            if response.length is not None:
-                span.left = min(span.left, response.length)
+            length = response.length
+            if length is not None:
+                if length > span.left and not (response.bodyless or response.request.head_only):
+                    self._too_short(span.left, length)
+                    response.close = True  # only that tells the client that nothing more will come
+                    response.plain = False
+                span.left = min(span.left, length)
             head = response.begin(span.left)
         except BaseException:
             span.close()
@@ -259,9 +267,7 @@ class Gateway:
             if response.chunked:
                 broken = not response.push(b"0\r\n\r\n")
             elif response.length is not None and response.count < response.length:
-                self.loop.say_once(
-                    "short", f"the app sent {response.count} of the {response.length} bytes it announced"
-                )
+                self._too_short(response.count, response.length)
                 broken = True
         if broken or response.failed:
             if response.file is not None:
@@ -276,11 +282,13 @@ class Gateway:
         else:
             conn.finish(me, keep=not response.close, linger=request.keep_alive)
 
+    def _too_short(self, count: int, length: int) -> None:
+        self.loop.say_once("short", f"the app sent {count} of the {length} bytes it announced")
+
     def _app_failed(self, response: Response, error: BaseException) -> None:
         """Log what the app raised; answer 500 if the head has not gone out."""
         conn = response.conn
-        environ = response.request.environ
-        what = f"{environ['REQUEST_METHOD']} {environ.get('SCRIPT_NAME', '')}{environ['PATH_INFO']!a}"
+        what = line_of(response.request.environ)
         response.failed = response.begun
         if conn.held is not None:  # it is complete all the same
             response.close = True

@@ -59,6 +59,11 @@ class Talk:
         self.told = (0, 0, "")
 
 
+def line_of(environ: dict[str, Any]) -> str:
+    """Return a request's method and path for people. The app may have done anything to its environ."""
+    return f"{environ.get('REQUEST_METHOD', '?')} {environ.get('SCRIPT_NAME', '')}{environ.get('PATH_INFO', '?')!a}"
+
+
 class Request:
     """One request, as the worker needs it. The class holds what most requests have: only the rest is stored.
 

@@ -15,6 +15,15 @@ LARGE = 50 * 1024 * 1024
 KEPT = collections.deque(maxlen=1)
 
 
+class Text(str):
+    """As the strings that some frameworks mark as safe."""
+
+    __slots__ = ()
+
+    def __str__(self):
+        return self
+
+
 class Closing:
     """An iterable that tells in a file that its close() was called."""
 
@@ -161,6 +170,20 @@ def do_twice(environ, start):
 
 def do_nostart(environ, start):
     return [b"x"]
+
+
+def do_cleared(environ, start):
+    """An app that spoils its environ before it fails, or is stuck."""
+    wait = environ["QUERY_STRING"]
+    environ.clear()
+    if not wait:
+        raise RuntimeError("the secret of the app")
+    time.sleep(float(wait))
+
+
+def do_bytes(environ, start):
+    start(Text("200 OK"), [(Text("Content-Type"), Text("text/plain"))])
+    return b"bytes"
 
 
 def do_none(environ, start):
@@ -318,6 +341,20 @@ def do_file(environ, start):
 def do_filelike(environ, start):
     start("200 OK", [("Content-Type", "text/plain")])
     return environ["wsgi.file_wrapper"](io.BytesIO(b"filelike " * 10000), 100)
+
+
+def do_fileshort(environ, start):
+    file = tempfile.TemporaryFile()  # noqa: SIM115 (the server closes it: that is what is tested)
+    file.write(b"0123456789")
+    file.seek(2)
+    start("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "50")])
+    return environ["wsgi.file_wrapper"](file)
+
+
+def do_proc(environ, start):
+    """A file that has no size, but something to say."""
+    start("200 OK", [("Content-Type", "text/plain")])
+    return environ["wsgi.file_wrapper"](open("/proc/self/status", "rb"))
 
 
 def do_filelength(environ, start):

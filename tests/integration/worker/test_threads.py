@@ -262,10 +262,11 @@ def test_a_promised_body_that_never_comes_is_an_error_in_the_app(start_worker):
 # --- harakiri ----------------------------------------------------------------------------------------------------
 
 
-def test_harakiri_answers_504_names_the_line_and_asks_to_be_replaced(start_worker):
+@pytest.mark.parametrize("path", ["/sleep?30", "/cleared?30"])
+def test_harakiri_answers_504_names_the_line_and_asks_to_be_replaced(start_worker, path):
     worker = start_worker(threads=2, harakiri=1)
     with worker.client() as stuck, worker.client() as other:
-        stuck.send_request("GET", "/sleep?30")
+        stuck.send_request("GET", path)
         response = stuck.response()
         assert response.status == 504
         assert other.get("/").body == b"hello", "the other threads go on"
@@ -273,7 +274,7 @@ def test_harakiri_answers_504_names_the_line_and_asks_to_be_replaced(start_worke
     assert isinstance(leaving, Leaving)
     assert "harakiri" in leaving.reason
     worker.logs("apps.py")
-    assert "do_sleep" in worker.log
+    assert "do_" + path[1:].partition("?")[0] in worker.log
     worker.retire(10)
     assert worker.wait() == 0, "it does not wait for the stuck thread"
 

@@ -48,6 +48,7 @@ def test_wsgiref_validate_finds_nothing(worker, kind, method):
         ("/filelength", b"23456"),
         ("/excinfo", b"oh"),
         ("/lazy", b"lazy"),
+        ("/bytes", b"bytes"),
     ],
 )
 def test_bodies(worker, path, body):
@@ -87,7 +88,19 @@ def test_statuses_without_a_body(worker, path, status):
 
 @pytest.mark.parametrize(
     "path",
-    ["/raise", "/exit", "/twice", "/nostart", "/none", "/text", "/badheader", "/badname", "/badstatus", "/unknown"],
+    [
+        "/raise",
+        "/exit",
+        "/twice",
+        "/nostart",
+        "/none",
+        "/text",
+        "/badheader",
+        "/badname",
+        "/badstatus",
+        "/unknown",
+        "/cleared",
+    ],
 )
 def test_an_error_in_the_app_is_a_500_without_details(worker, path):
     with worker.client() as client:
@@ -105,7 +118,7 @@ def test_catch_exceptions_shows_the_traceback(start_worker):
     assert b"the secret of the app" in http_get(start_worker(catch_exceptions=True).http, "/raise").body
 
 
-@pytest.mark.parametrize("path", ["/late", "/late_length", "/short"])
+@pytest.mark.parametrize("path", ["/late", "/late_length", "/short", "/fileshort"])
 def test_an_error_after_the_head_breaks_the_connection_visibly(worker, path):
     with worker.client() as client, pytest.raises(ConnectionError):
         client.get(path)
@@ -230,6 +243,10 @@ def test_sendfile(worker):
         assert len(body) == LARGE
         assert body.endswith(b"\0tail")
         assert client.get("/file?52428796").body == b"tail"
+
+
+def test_a_file_without_a_size_is_read(worker):
+    assert http_get(worker.http, "/proc").body.startswith(b"Name:")
 
 
 def test_a_streamed_download_of_50_mb(worker):

@@ -5,9 +5,19 @@ from hypothesis import strategies as st
 from vassal.heads import BadResponse, BodylessLine, HeaderLines, Special, Stamp, StatusLines, error_page, make_line
 
 
+class Safe(str):
+    """A string as Django marks them."""
+
+    __slots__ = ()
+
+    def __str__(self):
+        return self
+
+
 def test_status_lines():
     lines = StatusLines()
     assert lines["200 OK"] == b"HTTP/1.1 200 OK\r\n"
+    assert lines[Safe("202 Accepted")] == b"HTTP/1.1 202 Accepted\r\n"
     assert lines["299"] == b"HTTP/1.1 299 \r\n"
     assert lines["404 Nicht gefunden, schön"] == "HTTP/1.1 404 Nicht gefunden, schön\r\n".encode("latin-1")
     assert isinstance(lines["204 No Content"], BodylessLine)

@@ -83,6 +83,22 @@ def test_who_is_answered_while_the_worker_retires_gets_the_grace_only(loop_and_m
         assert conn.deadline == loop.grace_ends < me.now + 60
 
 
+def test_the_ticker_outlives_its_errors(loop_and_me, capfd):
+    """Without it a slow call of the leader would hold everybody up."""
+    crew, ticks = loop_and_me[0].crew, []
+
+    def on_tick(now):
+        ticks.append(now)
+        if len(ticks) == 1:
+            raise KeyError("as wanted")
+        crew.stopping = True
+
+    crew.on_tick = on_tick
+    crew._tick()
+    assert len(ticks) == 2
+    assert "as wanted" in capfd.readouterr().err
+
+
 def test_harakiri_answers_before_the_stuck_thread_can_close(loop_and_me, capfd):
     """After a close the descriptor's number may be another client's."""
     loop, me = loop_and_me
