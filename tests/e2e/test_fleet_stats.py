@@ -87,14 +87,14 @@ def test_a_fleet_as_its_monitors_see_it(start_emperor, app, tmp_path):
     http_get(("127.0.0.1", web), "/")
     emperor.touch("blog")
     emperor.wait_state("blog", "running", generation=2)
-    http_get(("127.0.0.1", web), "/")
     wait_until(lambda: emperor.status("blog")["loyal"], 20, "blog to be loyal")
 
     told = {}
 
     def look():
+        http_get(("127.0.0.1", web), "/")  # again and again: the first generation may answer until it retires
         told.update(read_stats(path))
-        return len(told["vassals"]) == 3 and told["vassals"][0]["requests"] == 1
+        return len(told["vassals"]) == 3 and told["vassals"][0]["requests"] > 0
 
     wait_until(look, 10, lambda: f"the request to be told of: {told}")
     assert uwsgi_stats.differences(told, uwsgi_stats.EMPEROR) == []
