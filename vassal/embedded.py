@@ -55,6 +55,15 @@ _NOT_OFFERED = (
 )
 
 
+class _Locks(dict[int, threading.Lock]):
+    """A lock of this process for each number, made when it is first asked for: most apps have none."""
+
+    def __missing__(self, number: int) -> threading.Lock:
+        if not 0 <= number < LOCKS:
+            raise IndexError(f"uwsgi.lock: {number} is not one of the {LOCKS} locks, which are counted from 0")
+        return self.setdefault(number, threading.Lock())  # one operation: two threads get the same
+
+
 class Uwsgi(ModuleType):
     """The module itself. Methods are its functions, attributes its constants."""
 
@@ -74,7 +83,7 @@ class Uwsgi(ModuleType):
         self._number = 0
         self._channel: socket.socket | None = None
         self._board: Scoreboard | None = None
-        self._locks = [threading.Lock() for _ in range(LOCKS)]
+        self._locks = _Locks()
         self._memory = -1
 
     def __getattr__(self, name: str) -> Any:
