@@ -1,16 +1,17 @@
 """Hostile bytes for both protocols: ``python tests/fuzz.py [SECONDS]``, or ``make fuzz FUZZ_SECONDS=60``.
 
-Four targets take turns: the HTTP parser beside h11, chunked bodies beside a model, uwsgi packets, and the whole
-connection (a worker's loop with its threads, in this process) with apps that behave badly, too. It fails on anything
-that is no answer: an exception, an error that the server logs about itself, a client that waits in vain, a connection
-or descriptor that stays, memory that grows. The danger here is a fuzzer that only tests its own rejection: so inputs
-are grown from valid requests, and each target counts how many it accepted.
+The targets take turns: the HTTP parser beside h11, and in pieces; chunked bodies and uwsgi packets beside models; and
+whole connections, one or a crowd (a worker's loop with its threads, in this process) with apps that behave badly, too.
+It fails on anything that is no answer: an exception, an error that the server logs about itself, a client that waits in
+vain, a connection or descriptor that stays, memory that grows. The danger here is a fuzzer that only tests its own
+rejection: so inputs are grown from valid requests, and each target counts how many it accepted.
 """
 
 import faulthandler
 import gc
 import os
 import random
+import re
 import sys
 import time
 from collections import Counter
@@ -43,7 +44,7 @@ GROWTH = 24 * 1024 * 1024
 SEEDS = [case.raw for case in cases("valid") + cases("invalid") if len(case.raw) < 2000]
 TOKENS = [
     b"GET ", b"POST ", b"HEAD ", b"OPTIONS ", b"/ ", b"/read ", b"/partial ", b"/file ", b"/write ", b"/raise ",
-    b"/stream ", b"/late ", b"* ", b"http://a/b ", b"HTTP/1.1\r\n", b"HTTP/1.0\r\n", b"Host: x\r\n", b"\r\n",
+    b"/stream ", b"/late ", b"/held ", b"* ", b"http://a/b ", b"HTTP/1.1\r\n", b"HTTP/1.0\r\n", b"Host: x\r\n", b"\r\n",
     b"\r\n\r\n", b"\n", b"\r", b"\0", b" ", b"\t", b":", b";", b",", b"0\r\n\r\n", b"5\r\nhello\r\n", b"-1", b"0x5",
     b"Content-Length: 5\r\n", b"Content-Length: 0\r\n", b"Content-Length: 99999\r\n", b"hello",
     b"Transfer-Encoding: chunked\r\n", b"Expect: 100-continue\r\n", b"Connection: close\r\n", b"Upgrade: h2c\r\n",
@@ -117,10 +118,27 @@ def framed(draw):
     return end.join([line, b"Host: x", *fields, b"", draw(st.sampled_from(BODIES))])
 
 
+@st.composite
+def repeated(draw):
+    """Requests of one connection with the same fields, as a browser or a proxy sends them: fields that are known."""
+    fields = draw(st.sampled_from([b"", b"X-A: b\r\n", b"Connection: keep-alive\r\n", b"Cookie: a=b; c=d\r\n"]))
+    length = draw(st.sampled_from([b"", b"Content-Length: 5\r\n", b"Content-Length: 5\r\n", b"Content-Length: 0\r\n"]))
+    made = b""
+    for _ in range(draw(st.integers(2, 6))):
+        method = draw(st.sampled_from([b"POST", b"POST", b"PUT", b"GET", b"HEAD", b"OPTIONS"]))
+        target = draw(
+            st.sampled_from([b"/read", b"/", b"/?", b"/read?", b"/read?a=?", b"/%2f", b"/held", b"*", b"http://a/"])
+        )
+        made += method + b" " + target + b" HTTP/1.1\r\nHost: x\r\n" + fields + length + b"\r\n"
+        made += draw(st.sampled_from([b"hello", b"\r\n\r\nX", b"GET /"])) if b"5" in length else b""
+    return made
+
+
 requests = framed() | st.sampled_from(PREFIXES) | mutated(st.sampled_from(PREFIXES)) | mutated(st.sampled_from(SEEDS))
 whole = st.lists(requests, min_size=1, max_size=4).map(b"".join)
 cut_short = st.tuples(requests, st.integers(1, 60)).map(lambda made: made[0][: -made[1]])
-streams = st.one_of(whole, whole, whole, cut_short, cut_short, tokens | st.binary(max_size=200))
+alike = repeated() | repeated() | mutated(repeated())
+streams = st.one_of(whole, whole, alike, alike, cut_short, cut_short, tokens | st.binary(max_size=200))
 
 
 def in_pieces(data: bytes, sizes: list[int]) -> list[bytes]:
@@ -143,6 +161,16 @@ def http_beside_h11(data):
     counts["HTTP requests accepted"] += len(mine.requests)
     both = min(len(mine.requests), len(other.requests))
     assert mine.requests[:both] == other.requests[:both]
+
+
+@batched
+@given(streams, cuts)
+def http_in_pieces(data, sizes):
+    """Where a read ends tells nothing about the requests."""
+    pieces = in_pieces(data, sizes)
+    in_parts, at_once = ours(*pieces), ours(data)
+    assert in_parts == at_once
+    counts["HTTP requests in pieces"] += len(in_parts.requests)
 
 
 @st.composite
@@ -227,6 +255,93 @@ def uwsgi_packet_alone(data):
         assert data.endswith(rest)
 
 
+PORT = b"\x0b\x00REMOTE_PORT"
+WORDS = [
+    b"REMOTE_PORT",
+    b"REQUEST_METHOD",
+    b"HTTP_COOKIE",
+    b"",
+    b"GET",
+    b"1",
+    PORT,
+    PORT + b"\x01\x00",
+    b"x" + PORT + b"\x02\x001",
+]
+variables = st.lists(st.tuples(st.sampled_from(WORDS), st.sampled_from(WORDS) | st.binary(max_size=6)), max_size=8)
+REMEMBERS = UwsgiProtocol()
+
+
+def one_by_one(data: bytes) -> dict[str, str] | None:
+    """The variables of a packet; None: its lengths lie."""
+    found, position = {}, 4
+    while position < len(data):
+        pair = []
+        for _ in range(2):
+            size = int.from_bytes(data[position : position + 2], "little")
+            if position + 2 + size > len(data):
+                return None
+            pair.append(data[position + 2 : position + 2 + size].decode("latin-1"))
+            position += 2 + size
+        name, value = pair
+        if name and "." not in name and "\0" not in name:
+            found[name] = value
+    return found
+
+
+@batched
+@given(st.lists(variables, min_size=1, max_size=4), st.integers(0, 400), st.integers(0, 255))
+def uwsgi_packets_beside_a_model(packets_, at, value):
+    """What is remembered of thousands of packets says of the next one what stands in it."""
+    for pairs in packets_ * 2:
+        fields = b"".join(len(word).to_bytes(2, "little") + word for pair in pairs for word in pair)
+        good = b"\0" + len(fields).to_bytes(2, "little") + b"\0" + fields
+        lies = bytearray(good)
+        if at + 4 < len(lies):
+            lies[at + 4] = value
+        for data in (good, bytes(lies)):
+            found: dict[str, str] | None = {}
+            try:
+                REMEMBERS._read(data, len(data), found)
+            except Refused:
+                found = None
+            assert found == one_by_one(data), data
+            counts["uwsgi packets read"] += found is not None
+
+
+def crowd(server: FuzzServer) -> Callable[[], None]:
+    """Make the target in which several clients ask at once: their answers wait for each other, and are not mixed up."""
+
+    @batched
+    @given(
+        st.lists(st.tuples(st.sampled_from([b"/read", b"/held", b"/late-close"]), st.integers(1, 5), cuts), max_size=5),
+        streams,
+    )
+    def target(clients, noise):
+        asked, expected = [], []
+        for number, (path, count, sizes) in enumerate(clients):
+            bodies = [b"%d-%d" % (number, n) for n in range(count)]
+            head = b"POST " + path + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n"
+            asked.append(in_pieces(b"".join(head + body for body in bodies), sizes))
+            expected.append(bodies)
+        answers = server.ask_all([*asked, [noise] if noise else []])
+        for bodies, answer in zip(expected, answers, strict=False):
+            assert read_bodies(answer) == bodies, answer
+            counts["crowd: responses"] += len(bodies)
+
+    return target
+
+
+def read_bodies(answer: bytes) -> list[bytes]:
+    """The bodies of responses with a length each."""
+    bodies = []
+    while answer:
+        head, _, answer = answer.partition(b"\r\n\r\n")
+        size = int(re.search(rb"Content-Length: ([0-9]+)", head)[1])
+        bodies.append(answer[:size])
+        answer = answer[size:]
+    return bodies
+
+
 def connection(server: FuzzServer, source: st.SearchStrategy[bytes], name: str) -> Callable[[], None]:
     """Make the target that sends bytes to a whole server."""
 
@@ -265,8 +380,11 @@ def run(seconds: float, first: int) -> None:
     with FuzzServer("http") as http, FuzzServer("uwsgi") as uwsgi:
         targets = [
             http_beside_h11,
+            http_in_pieces,
             chunked_beside_a_model,
             uwsgi_packet_alone,
+            uwsgi_packets_beside_a_model,
+            crowd(http),
             connection(http, streams, "HTTP connections"),
             connection(uwsgi, packets() | st.binary(max_size=100), "uwsgi connections"),
         ]

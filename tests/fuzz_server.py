@@ -46,6 +46,8 @@ def app(environ: dict[str, Any], start_response: Any) -> Any:
         return [read]
     if path == "/partial":
         body.read(2)
+    if path in ("/held", "/late-close"):
+        return _Held(body.read(), start_response, path)
     if path == "/late":
         return _late(body, start_response)
     if path == "/stream":
@@ -66,6 +68,21 @@ def app(environ: dict[str, Any], start_response: Any) -> Any:
         return [_LARGE]
     start_response("204 No Content" if path == "*" else "200 OK", _PLAIN)
     return [b"ok"]
+
+
+class _Held:
+    """Its only piece is the whole body; then it goes on for a while, or fails at its end."""
+
+    def __init__(self, body: bytes, start_response: Any, path: str) -> None:
+        start_response("200 OK", [*_PLAIN, ("Content-Length", str(len(body)))])
+        self.pieces = iter((body,))
+        self.wait = 0.0055 if path == "/late-close" and body[-1:] == b"1" else 0.0
+
+    def __iter__(self) -> Any:
+        return self.pieces
+
+    def close(self) -> None:
+        time.sleep(self.wait)
 
 
 def _late(body: Any, start_response: Any) -> Any:
@@ -138,6 +155,32 @@ class FuzzServer:
                     raise AssertionError(f"no end within {PATIENCE:g} s, only {answers[:200]!r}") from None
             elif manner == "resets":
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        if self.errors:
+            raise AssertionError(self.errors.pop())
+        return answers
+
+    def ask_all(self, asked: list[list[bytes]]) -> list[bytes]:
+        """Send what several clients say at once, piece by piece in turn; return what each gets to its end."""
+        answers = []
+        with contextlib.ExitStack() as stack:
+            socks = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in asked]
+            for sock in socks:
+                sock.settimeout(PATIENCE)
+                sock.connect(self._address)
+            for turn in range(max(map(len, asked))):
+                for sock, pieces in zip(socks, asked, strict=True):
+                    if turn < len(pieces):
+                        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                            sock.sendall(pieces[turn])
+            for sock in socks:
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_WR)
+            for sock in socks:
+                answer = b""
+                with contextlib.suppress(ConnectionResetError):
+                    while part := sock.recv(65536):
+                        answer += part
+                answers.append(answer)
         if self.errors:
             raise AssertionError(self.errors.pop())
         return answers

@@ -102,11 +102,10 @@ class Connection(Client):
                 self.close()
                 return
             if not data:
-                self.close()
-            elif self.buffer:
-                self.advance(self.buffer + data, me)
+                if not (self.buffer and state == IDLE):  # else requests wait in `Loop.pending`; the end is told again
+                    self.close()
             else:
-                self.advance(data, me)
+                self.advance(self.buffer + data if self.buffer else data, me)
         elif state == BODY:
             self._receive_body(me)
         elif state == LINGER:

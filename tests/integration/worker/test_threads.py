@@ -143,6 +143,21 @@ def test_pipelined_requests_are_answered_in_order(start_worker):
             assert expected in response.body
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_who_has_said_all_still_gets_all_answers(start_worker, threads):
+    """The end of what a client sends is the end of its requests, not of its interest."""
+    worker = start_worker(threads=threads)
+    head = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n"
+    for size in (1, 1000, 100_000):
+        with worker.client() as client:
+            asked = b"".join(head + b"%02d" % number for number in range(30))
+            for at in range(0, len(asked), size):
+                client.send(asked[at : at + size])
+            client.sock.shutdown(socket.SHUT_WR)
+            assert [client.response().body for _ in range(30)] == [b"%02d" % number for number in range(30)]
+            assert client.sock.recv(1) == b""
+
+
 def test_slow_clients_do_not_disturb_others(start_worker):
     worker = start_worker(threads=1)
     slow = [worker.client() for _ in range(100)]
