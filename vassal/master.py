@@ -13,16 +13,18 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from vassal import harakiri, link, loading, logs, net, pool, sessions, titles, touch, worker
+from vassal import link, loading, logs, net, pool, sessions, titles, worker
 from vassal.chaining import Chaining
 from vassal.children import SIGNALS, Children, describe
 from vassal.companions import Companions
 from vassal.gate import Gate
+from vassal.line import Line
 from vassal.loader import LoadError
 from vassal.logbook.keeper import Keeper
 from vassal.marks import Marks
 from vassal.masterhooks import MasterHooks
 from vassal.remote import Remote
+from vassal.rounds import Parts, Rounds
 from vassal.scoreboard import Scoreboard
 from vassal.slumber import Slumber
 from vassal.tally import Tally
@@ -34,14 +36,9 @@ if TYPE_CHECKING:
 
     from vassal.channel import Lost
     from vassal.children import Child
-    from vassal.config import Settings
     from vassal.generation import Generation
     from vassal.loader import Apps
 
-STATS_EVERY = 2.0
-"""Seconds between two looks at the counters; `Stats` goes out only where they changed."""
-LOYAL_EVERY = 0.2
-"""The same until the first request: an early death must be known for what it is."""
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -52,41 +49,43 @@ class Master:
         self._it = generation
         settings = generation.settings
         self._lazy = settings.lazy_apps or settings.cheap or settings.reload_strategy == "chain"
-        self._pool = pool.Pool(
-            settings.processes,
-            settings.worker_reload_mercy,
-            cheap=settings.cheap,
-            cheaper=_cheaper(settings),
-            start_timeout=settings.start_timeout,
-        )
+        self._pool = pool.of(settings)
         self._board = Scoreboard(self._pool.slots, settings.threads)
         self._apps: Apps | None = None
         self._selector = selectors.DefaultSelector()
+        self._line = Line(generation.link, self._selector, self._obey, self._lost_emperor)
         self._children = Children(self, self._pool, self._board, self._selector, self._introduce)
         self._slumber = Slumber(settings, self._pool, generation.ports, self._selector, self._children.act)
-        self._beside = Companions(settings, self._selector, self._post, self._end)
+        self._beside = Companions(settings, self._selector, self._line.post, self._end)
         by_slot = self._children.by_slot
         self._vitals = Vitals(generation, self._pool, self._board, by_slot, self._beside, self._selector)
         self._hooks = MasterHooks(settings, self._selector, generation.directory, lazy=self._lazy)
         self._gate = Gate(settings, self._selector, self._passed)
-        self._log = Keeper(settings, generation.outlet, self._post)
+        self._log = Keeper(settings, generation.outlet, self._line.post)
         self._tally = Tally(generation.loyalty, own=1 if settings.ready_check else 0)
         self._loaded: list[int] = []
         """Slots whose workers wait for the generation to be ready."""
-        self._chaining = Chaining(self._pool, generation.unedited, self._post, self.want_reload, lazy=self._lazy)
+        self._chaining = Chaining(self._pool, generation.unedited, self._line.post, self.want_reload, lazy=self._lazy)
         self._signals: list[int] = []
-        parts = (self._pool, self._children, self._board, self._slumber, self._chaining)
-        remote = Remote(*parts, renew=self.want_reload, signalled=self._signals.append, rotate=self._log.rotate)
+        watched = (self._pool, self._children, self._board, self._slumber, self._chaining)
+        remote = Remote(*watched, renew=self.want_reload, signalled=self._signals.append, rotate=self._log.rotate)
         self._marks = Marks(settings, generation.directory, self._selector, remote.obey)
-        self._judge_at = 0.0
+        parts = Parts(
+            self._pool,
+            self._board,
+            self._children,
+            self._slumber,
+            self._chaining,
+            self._tally,
+            self._vitals,
+            self._hooks,
+            self._log,
+        )
+        self._rounds = Rounds(generation, parts, self._report, self._line.post, self.want_reload)
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._ready_at: float | None = None
         self._finished: int | None = None
         self._restarting = False
-        self._tick_at = 0.0
-        self._touches = touch.Touches(settings.touch_reload, generation.directory, generation.source)
-        chained = (*settings.touch_workers_reload, *settings.touch_chain_reload)
-        self._code_touches = touch.Touches(chained, generation.directory, "")
 
     # --- life ----------------------------------------------------------------------------------------------------
 
@@ -97,9 +96,7 @@ class Master:
         signal.signal(signal.SIGUSR1, lambda _caught, _frame: None)
         # What the app double-forked comes back here: the parent of all vassals could not tell whose it is.
         sessions.become_subreaper()
-        end = self._it.link
-        if end is not None:
-            self._selector.register(end.fileno(), selectors.EVENT_READ, self._read_link)
+        self._line.open()
         self._selector.register(self._wake_read, selectors.EVENT_READ, self._drain_wakeups)
         self._log.begin(self._selector, self._children)
         titles.master(self._it.name, self._it.number, self._it.settings)
@@ -119,7 +116,7 @@ class Master:
             if self._finished is None:
                 for key, _ in self._selector.select(self._timeout()):
                     key.data()
-            self._flush()
+            self._line.flush()
         self._log.end()
         if self._restarting and self._it.restart is not None:
             self._it.restart()
@@ -134,7 +131,7 @@ class Master:
         return True
 
     def _fail(self, failure: link.Failed) -> None:
-        self._post(failure)
+        self._line.post(failure)
         if failure.detail and failure.stage != "hook":  # whose output stands in the log
             logs.write(failure.detail.rstrip("\n") + "\n")
         logs.say(f"cannot start ({failure.stage}): {failure.reason}")
@@ -170,9 +167,8 @@ class Master:
             self._finished = 0 if self._finished is None else self._finished
         elif self._gate.until is not None:
             self._gate.look(now)
-        elif self._ready_at is not None and now >= self._tick_at:
-            self._tick_at = now + self._pace()
-            self._tick(now)
+        elif self._ready_at is not None:
+            self._rounds.look(now)
 
     def _emptied(self, now: float) -> bool:
         """Whether nothing runs any more, the last hooks included."""
@@ -183,71 +179,19 @@ class Master:
             return False
         return self._finished is not None or (self._hooks.at_exit() and not self._hooks.busy)
 
-    def _pace(self) -> float:
-        """Seconds between two ticks: as rare as what depends on them allows. Who sleeps is not woken for nothing."""
-        settings = self._it.settings
-        touched = bool(self._touches or self._code_touches or self._hooks.watches)
-        if self._slumber.asleep and not self._children.by_slot:
-            if not self._tally.loyal:
-                return self._it.loyalty
-            return min(settings.heartbeat or float("inf"), touch.EVERY if touched else float("inf"))
-        if not self._tally.loyal:
-            return LOYAL_EVERY
-        often = bool(settings.harakiri or settings.evil_reload_on_rss or touched or settings.idle or self._pool.cheaper)
-        often = often or self._log.often
-        return min(STATS_EVERY, settings.heartbeat or STATS_EVERY, 1.0 if often else STATS_EVERY)
-
-    def _tick(self, now: float) -> None:
-        settings = self._it.settings
-        self._log.look(now)
-        self._report(now)
-        if settings.heartbeat:
-            self._post(link.Heartbeat())
-        for slot, child in self._children.by_slot.items():
-            if harakiri.overdue(self._board, slot, now, settings.harakiri):
-                logs.say(f"worker in slot {slot} (pid {child.pid}) holds its interpreter beyond harakiri: killed")
-                self._vitals.struck(slot)
-                for busy in self._board.worker(slot).busy:
-                    if now - busy.since >= settings.harakiri:
-                        self._log.killed(child.pid, slot, now - busy.since)
-                harakiri.execute(self._board, slot, child.pidfd, now, settings.harakiri)
-        self._count_hands(now)
-        if settings.evil_reload_on_rss:
-            self._children.weigh(settings.evil_reload_on_rss << 20)
-        if self._pool.closing:
-            return
-        self._hooks.look_at_files()
-        if self._touches and (path := self._touches.changed()) is not None:
-            self.want_reload(f"touch-reload of {path}")
-        if self._code_touches and (path := self._code_touches.changed()) is not None:
-            self._chaining.want(f"touch of {path}")
-
-    def _count_hands(self, now: float) -> None:
-        """Judge whether there are too many workers, or too few."""
-        settings = self._it.settings
-        if self._pool.closing or not (settings.idle or self._pool.cheaper):
-            return
-        views = [self._board.worker(worker.slot) for worker in self._pool.serving]
-        counters = (*self._tally.past, *(view.requests + view.accepted for view in views))
-        self._slumber.look(counters, now, busy=any(view.busy for view in views))
-        if now >= self._judge_at:
-            self._judge_at = now + settings.cheaper_overload
-            full = sum(len(view.busy) >= settings.threads for view in views)
-            self._children.act(self._pool.judge(full, now))
-
     def _park(self) -> None:
         """Nobody calls: leave the listeners to the emperor, and end."""
-        logs.say("idle: ending; the emperor waits for the next connection" if self._it.link else "idle: ending")
+        logs.say("idle: ending; the emperor waits for the next connection" if self._line else "idle: ending")
         self._marks.remove()
-        self._post(link.Parking(self._beside.jobs.wake(), self._beside.jobs.minute))
+        self._line.post(link.Parking(self._beside.jobs.wake(), self._beside.jobs.minute))
         self._slumber.leave_doors()
         self._vitals.close()
         self._it.ports.close()
 
     def want_reload(self, reason: str) -> None:
         """Ask for a new generation; by hand, begin anew."""
-        if self._it.link is not None:
-            self._post(link.ReloadWanted(reason))
+        if self._line:
+            self._line.post(link.ReloadWanted(reason))
         else:
             logs.say(f"{reason}: finishing what runs, then starting anew")
             self._restarting = True
@@ -258,33 +202,19 @@ class Master:
             self.want_reload("SIGHUP")
         elif number in (signal.SIGTERM, signal.SIGINT):
             logs.say(f"{signal.Signals(number).name}: stopping")
-            self._retire(self._it.settings.reload_mercy, now, final=self._it.link is None)
+            self._retire(self._it.settings.reload_mercy, now, final=not self._line)
         elif number == signal.SIGUSR1:
             self._log.reopen()
         elif number == signal.SIGQUIT:
             self._children.kill_all()
-            self._retire(0, now, final=self._it.link is None)
-
-    def _read_link(self) -> None:
-        end = self._it.link
-        if end is None:
-            return
-        try:
-            while (message := end.read()) is not None:
-                self._obey(*message)
-        except (link.LinkClosed, link.LinkError):
-            self._lost_emperor()
+            self._retire(0, now, final=not self._line)
 
     def _lost_emperor(self) -> None:
         """The emperor is gone: refuse at once, answer what was accepted, go. A new emperor may be about to start."""
-        if self._it.link is not None:
-            self._selector.unregister(self._it.link.fileno())
-            self._it.link.close()
-            self._it.link = None
-            self._beside.finish(time.monotonic(), self._it.settings.reload_mercy)
-            logs.say("the emperor is gone: finishing what runs")
-            self._retire(self._it.settings.reload_mercy, time.monotonic())
-            self._hooks.emperor("lost")
+        self._beside.finish(time.monotonic(), self._it.settings.reload_mercy)
+        logs.say("the emperor is gone: finishing what runs")
+        self._retire(self._it.settings.reload_mercy, time.monotonic())
+        self._hooks.emperor("lost")
 
     def _obey(self, record: link.Record, fds: Sequence[int]) -> None:
         now = time.monotonic()
@@ -351,8 +281,7 @@ class Master:
         self._log.outlet.leave()
         os.close(self._wake_read)
         os.close(self._wake_write)
-        if self._it.link is not None:
-            self._it.link.close()
+        self._line.leave()
         self._gate.leave()
 
     def _introduce(self, number: int) -> None:
@@ -369,7 +298,7 @@ class Master:
             self._slumber.awake(now)
             self._hooks.stay()
             self._beside.wake(now)
-            self._tick_at = now
+            self._rounds.due = now
             return
         self._loaded.append(slot)
         if self._gate.open:
@@ -402,12 +331,12 @@ class Master:
         for slot in self._loaded:
             self._children.act(self._pool.loaded(slot, now))
         self._ready_at = now
-        self._tick_at = now
+        self._rounds.due = now
         self._vitals.open()
-        self._post(link.Listening(ports.keys(), ports.inodes(), ports.quiet), ports.descriptors())
+        self._line.post(link.Listening(ports.keys(), ports.inodes(), ports.quiet), ports.descriptors())
         cheap = self._it.settings.cheap
-        self._post(link.Ready(len(self._pool.serving), os.getpid(), self._it.settings.reload_mercy, cheap))
-        if self._it.link is None:
+        self._line.post(link.Ready(len(self._pool.serving), os.getpid(), self._it.settings.reload_mercy, cheap))
+        if not self._line:
             self._serve_alone(link.Activate())
             logs.say("ready: " + ports.told)
         self._slumber.begin(now)
@@ -419,7 +348,7 @@ class Master:
 
     def _end(self) -> None:
         """A control daemon has ended, and so does the generation; the emperor then starts the vassal anew."""
-        self._retire(self._it.settings.reload_mercy, time.monotonic(), final=self._it.link is None)
+        self._retire(self._it.settings.reload_mercy, time.monotonic(), final=not self._line)
 
     def lost(self, message: Lost) -> None:
         """Sum up what workers could not log."""
@@ -452,31 +381,11 @@ class Master:
     def _report(self, now: float, *, always: bool = False) -> None:
         views = [self._board.worker(slot) for slot in self._children.by_slot]
         if self._ready_at is not None and self._tally.proves_loyal(views, now - self._ready_at):
-            self._post(link.Loyal())
+            self._line.post(link.Loyal())
         pids = self._children.serving_pids()
         news = self._tally.news(views, pids, asleep=self._slumber.asleep, always=always)
         if news is not None:
-            self._post(news)
-
-    def _post(self, record: link.Record, fds: Sequence[int] = ()) -> None:
-        if self._it.link is None:
-            return
-        try:
-            self._it.link.post(record, fds)
-        except link.LinkClosed:
-            pass  # reading the link will say so too
-        except link.LinkError as error:
-            logs.say(f"the emperor cannot be told of {record.NAME}: {error}")
-
-    def _flush(self) -> None:
-        end = self._it.link
-        if end is None:
-            return
-        with contextlib.suppress(link.LinkClosed):
-            end.flush()
-        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if end.pending else 0)
-        if self._selector.get_key(end.fileno()).events != events:
-            self._selector.modify(end.fileno(), events, self._read_link)
+            self._line.post(news)
 
     def _timeout(self) -> float | None:
         if self._signals:
@@ -490,7 +399,7 @@ class Master:
         )
         moments = [moment for moment in deadlines if moment is not None]
         if self._ready_at is not None and not self._pool.closing:
-            moments.append(self._tick_at)
+            moments.append(self._rounds.due)
         first = min(moments, default=float("inf"))
         return max(0.0, first - time.monotonic()) if first < float("inf") else None
 
@@ -500,9 +409,3 @@ class Master:
         self._hooks.activate()
         self._it.ports.apply(self._it.settings)
         self._marks.take()
-
-
-def _cheaper(settings: Settings) -> pool.Cheaper | None:
-    if not settings.cheaper:
-        return None
-    return pool.Cheaper(settings.cheaper, settings.cheaper_initial, settings.cheaper_step)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from vassal.config import Settings
+
 QUICK_DEATH = 1.0
 """A worker that dies within so many seconds of accepting is one that keeps dying: its successor has to wait."""
 FIRST_WAIT = 1.0
@@ -312,3 +314,17 @@ class Pool:
         worker.since = now
         worker.kill_at = now + mercy
         return [Dismiss(worker.slot, mercy)]
+
+
+def of(settings: Settings) -> Pool:
+    """Return the pool that `settings` ask for."""
+    cheaper = None
+    if settings.cheaper:
+        cheaper = Cheaper(settings.cheaper, settings.cheaper_initial, settings.cheaper_step)
+    return Pool(
+        settings.processes,
+        settings.worker_reload_mercy,
+        cheap=settings.cheap,
+        cheaper=cheaper,
+        start_timeout=settings.start_timeout,
+    )

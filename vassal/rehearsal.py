@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import selectors
 import socket
 import time
 from typing import TYPE_CHECKING, Any
@@ -113,13 +112,13 @@ def _be_master(settings: Settings, stack: contextlib.ExitStack) -> None:
         )
     )
     stack.callback(it.leave)
-    it._selector.register(end.fileno(), selectors.EVENT_READ, it._read_link)
+    it._line.open()
     now = time.monotonic()
     it._pool.decide(now)
     link.End(ours, link.AT_EMPEROR).post(link.Report())
     for key, _ in it._selector.select(0.0):
         key.data()
-    it._flush()
+    it._line.flush()
     it._look()
     it._timeout()
 
