@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Line:
-    """`end`: None for a vassal by hand. `obey` takes a record with its descriptors, `lost` means that nobody is there."""
+    """`end`: None for a vassal by hand. `obey` takes a record with its descriptors; `lost`: nobody is there now."""
 
     def __init__(
         self,
