@@ -84,7 +84,7 @@ class Fleet:
         self._contracts = Contracts(settings)
         self.log_trouble = Seldom(self.say)
         self.hooks = Hooks(loop, settings, self._contracts, self._spawner, self._number, self.say, self._check_empty)
-        self.relog = Relog(self.runs, self._contracts, self.say, settings.logto)
+        self.relog = Relog(self.runs, self._contracts, self.log_trouble.complain, settings.logto)
         self._gone: asyncio.Future[None] | None = None
         self.since: dict[str, float] = {}
         """Wall-clock second at which each vassal's state began."""
@@ -210,7 +210,8 @@ class Fleet:
         self._doors.remove(name)
         self.store.shut(name)
         self._pace.cancel(name)
-        for table in (self.since, self.failed_at, self._hearing.wished, self._hearing.dues):
+        heard = (self._hearing.wished, self._hearing.dues, self._hearing.voices)
+        for table in (self.since, self.failed_at, *heard):
             table.pop(name, None)
         self.spared.forget(name)
         self.beside.forget(name)

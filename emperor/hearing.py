@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from emperor import states
+from emperor.logroom import Seldom
 from emperor.names import printable
 from vassal import link
 
@@ -19,10 +20,8 @@ if TYPE_CHECKING:
 
 WISH_PACE = 2.0
 """Seconds between two reloads that a vassal asks for itself; one that comes earlier waits for its time."""
-TROUBLE_PACE = 10.0
-"""Seconds between two lines about one vassal's log: what comes in between is not told."""
 TROUBLE_LIMIT = 500
-"""Characters of such a line."""
+"""Characters of a line about a vassal's log."""
 REASON_LIMIT = 2000
 """Characters of a vassal's own words that are kept and shown."""
 FARTHEST = 400 * 86400.0
@@ -34,8 +33,8 @@ class Hearing:
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
-        self._told: dict[str, float] = {}
-        """When each vassal's trouble was told last (seconds of the loop's clock)."""
+        self.voices: dict[str, Seldom] = {}
+        """What each vassal's own trouble is told by."""
         self.wished: dict[str, float] = {}
         """When the last reload that each vassal asked for itself was, or is to be (seconds of the loop's clock)."""
         self.dues: dict[str, int] = {}
@@ -98,11 +97,9 @@ class Hearing:
             self._fleet.spared.claimed(run.name, record.kept, masters, run.facts.uid)
 
     def _trouble(self, name: str, text: str) -> None:
-        """A vassal cannot write its own log: say it in the emperor's, at its pace."""
-        now = self._fleet.loop.time()
-        if now >= self._told.get(name, 0.0) + TROUBLE_PACE:
-            self._told[name] = now
-            self._fleet.say(f"vassal {name}: {printable(text[:TROUBLE_LIMIT])}")
+        """A vassal cannot write its own log: say it in the emperor's; a full disk is one trouble for all of them."""
+        own, shared = self.voices.setdefault(name, Seldom(self._fleet.say)), self._fleet.log_trouble
+        (shared if shared.general else own).complain(f"vassal {name}: {printable(text[:TROUBLE_LIMIT])}")
 
     def _serves(self, run: Run) -> bool:
         """Whether it is the one that serves; where none does, anyone may speak."""

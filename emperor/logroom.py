@@ -27,6 +27,8 @@ class Seldom:
         self._say = say
         self._clock = clock
         self._next = float("-inf")
+        self.general = False
+        """Whether the directory of all logs is in trouble: that of a single vassal is then part of it."""
         self._held = 0
 
     def complain(self, text: str) -> bool:
@@ -84,6 +86,7 @@ class LogRoom:
     def answer(self, wrong: str | None) -> None:
         """Take what a look has found; the end of a trouble that was told is told, too."""
         self._looking = False
+        self._seldom.general = wrong is not None
         if wrong is not None:
             self._told = self._seldom.complain(wrong) or self._told
         elif self._told:

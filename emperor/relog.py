@@ -32,7 +32,7 @@ class Relog:
     """Opens logs again. `runs` is the fleet's, `own` the emperor's own ``logto``, if any."""
 
     def __init__(
-        self, runs: dict[str, dict[int, Run]], contracts: Contracts, say: Callable[[str], None], own: str | None
+        self, runs: dict[str, dict[int, Run]], contracts: Contracts, say: Callable[[str], object], own: str | None
     ) -> None:
         self._runs = runs
         self._contracts = contracts

@@ -233,7 +233,7 @@ class Roots:
     def _install(self, release: str) -> Path:
         root = self.layer(f"installed-{release}", self.base(release))
         shutil.copy(self.package(release), root / "var/tmp")
-        init = "systemd-sysv" if release == "bookworm" else ""
+        init = "systemd-sysv logrotate" if release == "bookworm" else ""
         said = self.inside(
             root,
             *("sh", "-ec", f"apt-get -qq update; apt-get -qq install {init} ./var/tmp/{NAME}_*.deb; {TIDY}"),

@@ -77,6 +77,14 @@ def test_a_day_of_the_service(machine):
     assert "shop: generation 3 serves" in said  # what the command of the reload printed
     assert said.count("emperor ready: ") == 2
 
+    # rotated: what it writes next is in a new file, which is still the app's
+    machine.run("logrotate", "--force", "/etc/logrotate.d/emperor")
+    assert "asked for /" in machine.run("cat", "/var/log/emperor/wiki.log.1")
+    assert "asked for /" not in machine.run("cat", "/var/log/emperor/wiki.log")
+    assert answers(machine, 8001)
+    wait_until(lambda: "asked for /" in machine.run("emperor", "logs", "wiki"), 10, "a line in the new file")
+    assert machine.run("stat", "--format=%U %a", "/var/log/emperor/wiki.log") == "www-data 640\n"
+
     # its rights: few, and enough
     status = machine.run("cat", f"/proc/{main_pid(machine)}/status")
     rights = int(re.search(r"^CapBnd:\s+(\w+)", status, re.MULTILINE)[1], 16)

@@ -71,12 +71,13 @@ def test_what_is_wrong_with_a_file_system(facts, said):
 def test_the_end_of_a_trouble_is_told_if_the_trouble_was(seldom, lines, clock):
     room = LogRoom("/logs", lines.append, seldom)
     room.answer(None)
-    assert lines == []
+    assert (lines, seldom.general) == ([], False)
     room.answer("full")
     room.answer("full")
+    assert seldom.general
     room.answer(None)
     room.answer(None)
-    assert lines == ["full", "vassals can log again in /logs"]
+    assert (lines, seldom.general) == (["full", "vassals can log again in /logs"], False)
     room.answer("full")  # within the minute: it is not told, and so its end is not
     room.answer(None)
     assert len(lines) == 2
