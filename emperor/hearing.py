@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 WISH_PACE = 2.0
 """Seconds between two reloads that a vassal asks for itself; one that comes earlier waits for its time."""
+GIVEN = "standard error"
+"""How a vassal calls the log that it was given, one of `emperor-log-dir`: trouble with it is that of all."""
 TROUBLE_LIMIT = 500
 """Characters of a line about a vassal's log."""
 REASON_LIMIT = 2000
@@ -99,7 +101,8 @@ class Hearing:
     def _trouble(self, name: str, text: str) -> None:
         """A vassal cannot write its own log: say it in the emperor's; a full disk is one trouble for all of them."""
         own, shared = self.voices.setdefault(name, Seldom(self._fleet.say)), self._fleet.log_trouble
-        (shared if shared.general else own).complain(f"vassal {name}: {printable(text[:TROUBLE_LIMIT])}")
+        general = shared.general or (self._fleet.settings.log_dir is not None and GIVEN in text)
+        (shared if general else own).complain(f"vassal {name}: {printable(text[:TROUBLE_LIMIT])}")
 
     def _serves(self, run: Run) -> bool:
         """Whether it is the one that serves; where none does, anyone may speak."""

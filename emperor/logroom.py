@@ -61,10 +61,9 @@ class LogRoom:
 
     def __init__(self, directory: str | None, say: Callable[[str], None], seldom: Seldom) -> None:
         self._directory = directory
-        self._say = say
         self._seldom = seldom
+        self._relief = Seldom(say)
         self._looking = False
-        self._told = False
 
     def look(self) -> None:
         """Begin to look, unless an earlier look has not come back; what is wrong will be told."""
@@ -84,11 +83,10 @@ class LogRoom:
             loop.call_soon_threadsafe(self.answer, judge(directory, found))
 
     def answer(self, wrong: str | None) -> None:
-        """Take what a look has found; the end of a trouble that was told is told, too."""
+        """Take what a look has found; the end of a trouble is told, too."""
         self._looking = False
-        self._seldom.general = wrong is not None
+        before, self._seldom.general = self._seldom.general, wrong is not None
         if wrong is not None:
-            self._told = self._seldom.complain(wrong) or self._told
-        elif self._told:
-            self._told = False
-            self._say(f"vassals can log again in {self._directory}")
+            self._seldom.complain(wrong)
+        elif before:
+            self._relief.complain(f"vassals can log again in {self._directory}")

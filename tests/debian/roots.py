@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Sequence
@@ -130,12 +131,12 @@ class Roots:
         """Start what takes long, in an order in which nothing waits for what is begun later."""
         for release in RELEASES:
             self._job(f"base {release}", self._bootstrap, release)
-        self._job("here 1", self._build_here, 1)
+        self._job("here", self._build_here)
         for release in RELEASES:
             self._job(f"built {release}", self._build, release)
         for release in RELEASES:
             self._job(f"installed {release}", self._install, release)
-        self._job("here 2", self._build_here, 2)
+        self._job("again", self._build_again)
 
     # --- directories ---------------------------------------------------------------------------------------------
 
@@ -190,24 +191,43 @@ class Roots:
 
     # --- the package ---------------------------------------------------------------------------------------------
 
-    def _build_here(self, number: int) -> Path:
-        """Build in this machine's own release; the second time where everything is a little different."""
-        out = self.directory / f"here-{number}"
-        temporary = self.directory / ("t" * number)
+    def _build_here(self) -> Path:
+        """Build from this tree, in this machine's own release."""
+        return self._make(ROOT, "here", {})
+
+    def _build_again(self) -> Path:
+        """Build from the sources of the first build, where everything is a little different."""
+        first = self.here()
+        tree = self.directory / "elsewhere"
+        tree.mkdir()
+        execute(["tar", "-C", tree, "--strip-components=1", "-xf", next(first.glob(f"{NAME}_*.orig.tar.gz"))])
+        fetched = tree / "build" / "httptools"
+        fetched.mkdir(parents=True)
+        release = re.search(r"^httptools==(\S+)", (tree / "packaging" / "httptools.txt").read_text(), re.MULTILINE)
+        assert release is not None
+        archive = next(first.glob(f"{NAME}_*.orig-httptools.tar.gz"))
+        shutil.copy(archive, fetched / f"httptools-{release[1]}.tar.gz")
+        env = {"TZ": "Pacific/Kiritimati", "LC_ALL": "C", "USER": "somebody", "HOME": "/nonexistent", "PIP": "false"}
+        return self._make(tree, "again", env, umask="077")
+
+    def _make(self, tree: Path, name: str, env: dict[str, str], *, umask: str = "022") -> Path:
+        out, temporary = self.directory / name, self.directory / f"build-{name}"
         temporary.mkdir()
-        env = {**os.environ, **CLEAN, "TMPDIR": str(temporary), "PIP": f"{ROOT}/.venv/bin/python -m pip"}
-        if number == 2:
-            env |= {"TZ": "Pacific/Kiritimati", "LC_ALL": "C", "USER": "somebody", "HOME": "/nonexistent"}
-        wrap = ["sh", "-c", f'umask {"077" if number == 2 else "022"}; exec "$@"', "sh"]
-        execute([*wrap, ROOT / "packaging" / "make-deb", out], env=env, cwd=ROOT)
+        pip = f"{sys.executable} -m pip"
+        wrap = ["sh", "-c", f'umask {umask}; exec "$@"', "sh", "packaging/make-deb", out]
+        execute(wrap, env={**os.environ, **CLEAN, "TMPDIR": str(temporary), "PIP": pip, **env}, cwd=tree)
         return out
 
-    def here(self, number: int) -> Path:
+    def here(self) -> Path:
         """Return the directory of what was built in this machine's own release, source and binary."""
-        return self._job(f"here {number}", self._build_here, number).result()
+        return self._job("here", self._build_here).result()
+
+    def again(self) -> Path:
+        """Return the directory of the same, built a second time."""
+        return self._job("again", self._build_again).result()
 
     def _build(self, release: str) -> Path:
-        source = self.here(1)
+        source = self.here()
         if f"VERSION_CODENAME={release}\n" in Path("/etc/os-release").read_text():
             return next(source.glob(f"{NAME}_*.deb"))
         root = self.layer(f"build-{release}", self.base(release))

@@ -39,6 +39,8 @@ def answers(machine, port=8000):
 @pytest.mark.parametrize("release", RELEASES)
 def test_the_service_by_its_script(machine_on, release):
     machine = machine_on(release, boot=False)
+    # scans are rare: what is noticed below is noticed by the file events of this release's watchdog
+    machine.write("/etc/default/emperor", 'EMPEROR_ARGS="--set emperor-freq=600"\nSHOP_COLOUR=blue\n')
     assert "is not running" in machine.fails("service", "emperor", "status")
     assert "emperor" in machine.run("service", "emperor", "start")
     assert "no vassals" in machine.run("service", "emperor", "status")
@@ -51,6 +53,7 @@ def test_the_service_by_its_script(machine_on, release):
     assert not [path for path in facts["path"] if "emperor" in path]
     assert not {"emperor", "click", "watchdog", "psutil"}.intersection(facts["modules"])
     assert "EMPEROR_ARGS" not in facts["environment"]
+    assert "SHOP_COLOUR" in facts["environment"]
     for module in ("emperor", "vassal", "httptools"):
         assert "ModuleNotFoundError" in machine.fails("python3", "-c", f"import {module}")
 
