@@ -150,8 +150,8 @@ def test_logs_that_cannot_be_written_cost_nobody_a_request(machine):
     )
     wait_until(lambda: re.search(full, machine.journal()), 20, "a word on it")
 
-    machine.run("truncate", "--size=0", "/var/log/emperor/noisy.log")
-    wait_until(lambda: "vassals can log again in /var/log/emperor" in machine.journal(), 20, "a word on its end")
+    for _ in range(3):
+        assert machine.get(8000) == "200 served"
     assert len(re.findall(full, machine.journal())) == 1
 
     machine.run("systemctl", "stop", "emperor")

@@ -1,4 +1,4 @@
-"""The package as a file: made the same twice, without a remark of lintian, and holding what it should."""
+"""The package as a file: made the same twice, no remark of lintian, holding what it should. Last: it waits longest."""
 
 import hashlib
 import os
