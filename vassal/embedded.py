@@ -215,7 +215,7 @@ def install(settings: Settings, given: Iterable[tuple[str, str]]) -> None:
 def share() -> None:
     """Make, in the master, what its workers are to share."""
     if isinstance(module := sys.modules.get("uwsgi"), Uwsgi):
-        module._memory = os.memfd_create("uwsgi-locks", os.MFD_CLOEXEC)  # noqa: SLF001 (its own module)
+        module._memory = os.memfd_create(f"uwsgi-locks-{os.getpid()}", os.MFD_CLOEXEC)  # noqa: SLF001 (its own module)
 
 
 def become_worker(number: int, sock: socket.socket, board: Scoreboard) -> None:

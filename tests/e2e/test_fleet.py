@@ -121,7 +121,9 @@ def test_hangup_reloads_all_and_systemd_is_told(start_emperor, app, tmp_path):
         systemd.settimeout(30)
 
         def told(word):
+            end = time.monotonic() + 60
             while word not in (said := systemd.recv(4096).decode().split("\n")):
+                assert time.monotonic() < end, f"{word} is not told"
                 assert said[0] == "WATCHDOG=1" or said[0].startswith("STATUS=")
             return said
 

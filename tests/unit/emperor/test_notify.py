@@ -58,6 +58,30 @@ def test_a_full_queue_does_not_block(tmp_path):
     pytest.fail("the queue never filled")
 
 
+def test_what_found_no_room_is_told_later_and_in_order(tmp_path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.settimeout(10)
+        receiver.bind(str(tmp_path / "n"))
+        notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "n")})
+        filled = 0
+        while notifier.alive():
+            filled += 1
+        assert not notifier.reloading("all")
+        assert not notifier.ready("2 vassals")
+        for _ in range(filled):
+            assert receiver.recv(4096) == b"WATCHDOG=1"
+        assert notifier.alive()
+        said = [receiver.recv(4096).decode().split("\n")[0] for _ in range(3)]
+        assert said == ["RELOADING=1", "READY=1", "WATCHDOG=1"]
+
+
+def test_what_nobody_ever_takes_is_not_kept_for_ever(tmp_path):
+    notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "nobody")})
+    for number in range(100):
+        assert not notifier.status(str(number))
+    assert notifier._owed == [f"STATUS={number}" for number in range(92, 100)]
+
+
 @pytest.mark.parametrize(
     ("environ", "seconds"),
     [
