@@ -1,8 +1,8 @@
 """Tells systemd how the emperor is: ready, reloading, stopping, alive (sd_notify(3)).
 
 The danger here: blocking, or failing, for the sake of a courtesy. The socket does not block; what finds no room is sent
-with the next sign of life. The fork server and the vassals must not inherit NOTIFY_SOCKET, or an app could speak for the
-emperor.
+with the next sign of life. The fork server and the vassals must not inherit NOTIFY_SOCKET, or an app could speak for
+the emperor.
 """
 
 from __future__ import annotations
