@@ -25,6 +25,7 @@ GOAL = 1.0
 """Milliseconds a minute that `ENTRIES` may cost the master."""
 KINDS = {
     "none": "no entries",
+    "again": "no entries, another vassal",
     "quiet": f"{ENTRIES:,} entries, none due",
     "busy": f"{ENTRIES:,} entries, one due each minute",
 }
@@ -32,7 +33,7 @@ KINDS = {
 
 def entries(kind: str, now: float) -> str:
     """The cron lines of one kind: daily ones at all times of the day but the next hours; `busy` runs one as well."""
-    if kind == "none":
+    if kind in {"none", "again"}:
         return ""
     hour = time.localtime(now).tm_hour
     free = [(hour + 3 + offset) % 24 for offset in range(20)]
@@ -54,7 +55,7 @@ def middle_of_a_minute() -> None:
 
 
 def measure(top: Path, minutes: int, progress: Progress) -> dict[str, float]:
-    """Milliseconds a minute of each kind's master."""
+    """Milliseconds of each kind's master in the cheapest minute: what a busy machine adds is not its own."""
     contender = Contender(top)
     app = contender.app("app", 0)
     process = contender.process
@@ -68,13 +69,18 @@ def measure(top: Path, minutes: int, progress: Progress) -> dict[str, float]:
         progress.stage("until all are loyal, and a minute's middle")
         time.sleep(15)
         middle_of_a_minute()
+        samples: dict[str, list[float]] = {kind: [] for kind in masters}
         before = {kind: on_processor(pid) for kind, pid in masters.items()}
         for minute in range(minutes):
             progress.stage(f"minute {minute + 1}")
             time.sleep(1)
             middle_of_a_minute()
+            after = {kind: on_processor(pid) for kind, pid in masters.items()}
+            for kind in masters:
+                samples[kind].append(after[kind] - before[kind])
+            before = after
             progress.step()
-        return {kind: (on_processor(pid) - before[kind]) / minutes for kind, pid in masters.items()}
+        return {kind: min(found) for kind, found in samples.items()}
     finally:
         process.close()
 
@@ -97,8 +103,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     section = f"""\
 ## Cron: `make bench-cron`
 
-Processor time that the master of one vassal uses in a minute, and how much of it is due to its cron entries. An entry
-that is due costs its start, whoever does it; the goal, under {GOAL:g} ms a minute, is for those that wait.
+Processor time that the master of one vassal uses in a minute, the cheapest of those measured, and how much of it is due
+to its cron entries; a second vassal without any shows what chance does. An entry that is due costs its start, whoever
+does it; the goal, under {GOAL:g} ms a minute, is for those that wait.
 
 {report.table(["cron", "master, a minute", "for cron"], rows)}
 
