@@ -92,6 +92,8 @@ class Connection(Client):
         """Do what the socket is ready for. Only the leader calls this."""
         state = self.state
         if state <= HEAD:
+            if self.buffer and state == IDLE:
+                return  # requests wait in `Loop.pending`: who sends them faster than we answer must not fill our memory
             try:
                 data = self.sock.recv(RECEIVE)
             except BlockingIOError:
@@ -102,8 +104,7 @@ class Connection(Client):
                 self.close()
                 return
             if not data:
-                if not (self.buffer and state == IDLE):  # else requests wait in `Loop.pending`; the end is told again
-                    self.close()
+                self.close()
             else:
                 self.advance(self.buffer + data if self.buffer else data, me)
         elif state == BODY:

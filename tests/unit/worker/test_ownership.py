@@ -83,6 +83,21 @@ def test_who_is_answered_while_the_worker_retires_gets_the_grace_only(loop_and_m
         assert conn.deadline == loop.grace_ends < me.now + 60
 
 
+def test_nothing_is_read_while_requests_wait(loop_and_me):
+    """Else a client that pipelines more than we answer fills our memory, and its end closes before it is answered."""
+    loop, me = loop_and_me
+    conn, theirs = connected(loop, IDLE)
+    with theirs:
+        theirs.sendall(b"more")
+        theirs.shutdown(socket.SHUT_WR)
+        conn.buffer = b"GET / HTTP/1.1\r\n"
+        conn.turn(me)
+        assert (conn.buffer, conn.state) == (b"GET / HTTP/1.1\r\n", IDLE)
+        conn.resume(me)  # its turn: it is no whole request yet
+        conn.turn(me)
+        assert conn.buffer == b"GET / HTTP/1.1\r\nmore"
+
+
 def test_the_ticker_outlives_its_errors(loop_and_me, capfd):
     """Without it a slow call of the leader would hold everybody up."""
     crew, ticks = loop_and_me[0].crew, []
