@@ -1,7 +1,8 @@
 """``wsgi.input`` of a client that waits for ``100 Continue``: the body is asked for when the app first reads.
 
 The app runs before its body has come, so here a thread does wait for a client. The one danger is that it waits while it
-leads, and everybody with it: the lead is given away first. http-timeout bounds the wait, kept by the loop.
+leads, and everybody with it: the lead is given away first. http-timeout bounds the wait, kept by the loop; and where no
+thread would be left for others, the body is collected first.
 """
 
 from __future__ import annotations
@@ -22,6 +23,26 @@ if TYPE_CHECKING:
     from vassal.connection import Connection
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+def open_for(conn: Connection, body: Body) -> AwaitedInput | None:
+    """Return the input of a client that waits for 100 Continue; None: it has been told to send its body at once.
+
+    The latter where no thread would be left if all of them waited: a few clients that never send what they promised
+    must not keep everybody from the app. So the loop collects the body, as it does for all others.
+    """
+    crew = conn.loop.crew
+    if len(crew.awaiting) >= max(1, crew.threads - 1):
+        _send_continue(conn)
+        return None
+    awaited = AwaitedInput(conn, body, conn.loop.gateway.let_go, conn.loop.limits.http_timeout)
+    crew.awaiting.add(awaited)
+    return awaited
+
+
+def _send_continue(conn: Connection) -> None:
+    with contextlib.suppress(OSError):
+        conn.sock.send(CONTINUE, socket.MSG_NOSIGNAL)
 
 
 class AwaitedInput(io.BufferedIOBase):
@@ -53,6 +74,7 @@ class AwaitedInput(io.BufferedIOBase):
 
     def abandon(self) -> None:
         """The response is complete: who still reads, in a thread of the app's own, gets an error."""
+        self._conn.loop.crew.awaiting.discard(self)
         if not (self.whole or self.why):
             self.fail("the response is complete")
 
@@ -80,8 +102,7 @@ class AwaitedInput(io.BufferedIOBase):
         if conn.sent:  # RFC 9110 section 10.1.1: no 100 once the final response has begun; the client may send or not
             self.why = "the app read it after it had begun its response"
             return
-        with contextlib.suppress(OSError):
-            conn.sock.send(CONTINUE, socket.MSG_NOSIGNAL)
+        _send_continue(conn)
         with conn.loop.crew.lock:  # see `Connection.expire`
             conn.started = now = monotonic()
             conn.deadline = now + self._patience

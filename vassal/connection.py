@@ -12,20 +12,9 @@ import socket
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from vassal import awaited
 from vassal.body import Body
-from vassal.client import (
-    BODY,
-    EPOLLIN,
-    EPOLLOUT,
-    HEAD,
-    IDLE,
-    LINGER,
-    READY,
-    RECEIVE_BODY,
-    RUNNING,
-    SENDING,
-    Client,
-)
+from vassal.client import BODY, EPOLLIN, EPOLLOUT, HEAD, IDLE, LINGER, READY, RECEIVE_BODY, RUNNING, SENDING, Client
 from vassal.heads import error_page
 from vassal.protocol import CHUNKED, Answered, Refused, Request, Talk
 
@@ -175,7 +164,9 @@ class Connection(Client):
         limits = self.loop.limits
         body = self.body = Body(request.length, in_memory=limits.in_memory, limit=limits.limit_post)
         if request.expects and not self.buffer:
-            self.waiter = request.environ["wsgi.input"] = self.loop.awaited_input(self, body)
+            self.waiter = awaited.open_for(self, body)
+        if self.waiter is not None:
+            request.environ["wsgi.input"] = self.waiter
             self.dispatch(me)
             return
         self.started = me.now

@@ -159,6 +159,8 @@ class Crew:
         self.spare: Member | None = None
         self.idle: list[Member] = []
         self.ready = FairQueue()
+        self.awaiting: set[object] = set()
+        """Inputs for whose bodies a thread waits, or may have to."""
         self.average = 0.0
         self.slow = False
         self.stopping = False

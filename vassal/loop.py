@@ -20,7 +20,6 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from vassal import logs, scoreboard
-from vassal.awaited import AwaitedInput
 from vassal.client import HEAD, IDLE, READY, RUNNING
 from vassal.complaints import Complaints
 from vassal.connection import Connection
@@ -30,7 +29,6 @@ from vassal.outbox import Outbox
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from vassal.body import Body
     from vassal.heads import Stamp
     from vassal.logbook.requests import RequestLog
     from vassal.net import Listener
@@ -205,10 +203,6 @@ class Loop:
             self.failed(conn)
         if self.crew.leader is not me:
             me.publish()
-
-    def awaited_input(self, conn: Connection, body: Body) -> AwaitedInput:
-        """Return the ``wsgi.input`` of a client that waits for 100 Continue."""
-        return AwaitedInput(conn, body, self.gateway.let_go, self.limits.http_timeout)
 
     def failed(self, conn: Connection | None) -> None:
         """Log the exception that is being handled, and give up `conn`."""

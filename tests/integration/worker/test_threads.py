@@ -254,6 +254,23 @@ def test_no_continue_is_sent_when_the_app_does_not_read(start_worker):
         assert client.sock.recv(1) == b""
 
 
+def test_promised_bodies_leave_a_thread_for_others(start_worker):
+    worker = start_worker(threads=2)
+    with worker.client() as first, worker.client() as second, worker.client() as third:
+        for client in (first, second, third):
+            client.send(EXPECT % b"/echo")
+            assert client.sock.recv(len(CONTINUE), socket.MSG_WAITALL) == CONTINUE
+        assert http_get(worker.http, "/").body == b"hello"
+        for client in (third, second, first):
+            client.send(b"hello")
+            assert client.response().body == b"hello"
+        for _ in range(3):  # and then it is asked for by the app again
+            second.send(EXPECT % b"/ignore")
+            assert second.response().body == b"ignored"
+            second.__exit__()
+            second.__init__(worker.http)
+
+
 def test_a_body_that_came_unasked_needs_no_continue(start_worker):
     worker = start_worker()
     with worker.client() as client:
