@@ -169,6 +169,8 @@ class Crew:
         self._unpark = threading.Lock()
         self._unpark.acquire()
         self._started: list[threading.Thread] = []
+        self._lonely = False
+        """A thread could not be started, and that was said."""
 
     # --- threads -------------------------------------------------------------------------------------------------
 
@@ -199,8 +201,8 @@ class Crew:
         number = len(self.members)
         member = Member(number, self._row(number))
         member.flush = self.main.flush
+        self._start(lambda: self._live(member), f"vassal-app-{number}")  # it waits to be woken
         self.members.append(member)
-        self._start(lambda: self._live(member), f"vassal-app-{number}")
         return member
 
     def _new_spare(self) -> Member:
@@ -275,12 +277,18 @@ class Crew:
         return True
 
     def _hand_on(self) -> None:
-        if self.idle:
-            chosen = self.idle.pop()
-        elif len(self.members) < self.threads:
-            chosen = self._new_member()
-        else:
-            chosen = self.spare or self._new_spare()
+        try:
+            if self.idle:
+                chosen = self.idle.pop()
+            elif len(self.members) < self.threads:
+                chosen = self._new_member()
+            else:
+                chosen = self.spare or self._new_spare()
+        except RuntimeError:  # "can't start new thread": of limit-as, or of a container
+            if not self._lonely:
+                self._lonely = True
+                logs.say("no thread can be started: a slow call of the app holds all clients up; raise the limits")
+            return  # it stays with whoever has it
         self.leader = chosen
         chosen.wake.release()
 
@@ -313,11 +321,11 @@ class Crew:
             if self._unpark.acquire(timeout=PARKED if quiet > QUIET_TICKS + 1 else TICK):
                 quiet = 0  # else it would park again at once, and be woken for every request
             now = monotonic()
-            leader = self.leader
-            began = leader.times[scoreboard.SINCE]
-            if began and now - began >= TICK and leader.claim:
-                self.take_lead(leader)
             try:
+                leader = self.leader
+                began = leader.times[scoreboard.SINCE]
+                if began and now - began >= TICK and leader.claim:
+                    self.take_lead(leader)
                 self.on_tick(now)
             except Exception:  # noqa: BLE001 (without a ticker a slow call would hold everybody up)
                 logs.say("an error in the server itself, at a tick:\n" + traceback.format_exc())

@@ -351,7 +351,10 @@ class Loop:
         counts = self._own.counts
         counts[scoreboard.CONNECTIONS] = len(self.conns)
         counts[scoreboard.RECEIVED] = self._accepted
-        self.on_scan(now)
+        try:
+            self.on_scan(now)
+        except Exception:  # noqa: BLE001 (see `lead`)
+            self.failed(None)
         if self.retiring:
             self._check_retired(now)
 

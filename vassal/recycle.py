@@ -77,6 +77,9 @@ class Recycler:
 
 
 def resident() -> int:
-    """Return this process's resident memory in bytes (proc(5), ``statm``)."""
-    with open("/proc/self/statm", "rb") as file:
-        return int(file.read().split()[1]) * _PAGE
+    """Return this process's resident memory in bytes (proc(5), ``statm``); 0: no descriptor is left to look with."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * _PAGE
+    except OSError:
+        return 0

@@ -1,6 +1,7 @@
 """What the worker decides, without sockets or processes: turns, recycling, trust, settings."""
 
 import dataclasses
+import resource
 
 import pytest
 from hypothesis import given
@@ -88,6 +89,15 @@ def test_the_counter_speaks_at_the_limit_and_the_look_repeats_it():
 
 def test_the_memory_of_this_process():
     assert 1 << 20 < resident() < 1 << 34
+
+
+def test_without_a_descriptor_the_memory_is_unknown():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        assert resident() == 0
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 # --- trust -------------------------------------------------------------------------------------------------------

@@ -98,6 +98,38 @@ def test_nothing_is_read_while_requests_wait(loop_and_me):
         assert conn.buffer == b"GET / HTTP/1.1\r\nmore"
 
 
+def test_without_threads_the_lead_stays(loop_and_me, monkeypatch, capfd):
+    """Where limit-as or a container allows none, requests are answered all the same."""
+    loop, me = loop_and_me
+    conn, theirs = connected(loop, RUNNING)
+
+    def refuse(_thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with theirs:
+        for threads in (1, 2):
+            loop.crew.threads = threads
+            me.claim.append(conn)
+            assert loop.crew.take_lead(me)
+            loop.crew.pass_lead(conn)
+            assert loop.crew.leader is me
+            assert loop.crew.members == [me]
+    assert capfd.readouterr().err.count("no thread can be started") == 1
+
+
+def test_a_look_that_fails_ends_nobody(loop_and_me, capfd):
+    loop, me = loop_and_me
+
+    def look(_now):
+        raise OSError(24, "Too many open files")
+
+    loop.on_scan = look
+    loop.next_scan = 0.0
+    loop._timers(me.now, me)
+    assert "Too many open files" in capfd.readouterr().err
+
+
 def test_the_ticker_outlives_its_errors(loop_and_me, capfd):
     """Without it a slow call of the leader would hold everybody up."""
     crew, ticks = loop_and_me[0].crew, []
