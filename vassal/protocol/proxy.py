@@ -49,7 +49,7 @@ def read(data: bytes) -> tuple[tuple[str, str] | None, int] | None:
             raise Refused(400, "a PROXY line without end")
         return None
     line = data[: end + 2]
-    if line.startswith(b"PROXY UNKNOWN"):
+    if line.startswith((b"PROXY UNKNOWN\r", b"PROXY UNKNOWN ")):
         return None, end + 2
     match = _V1(line)
     if match is None or int(match[4]) > 65535:

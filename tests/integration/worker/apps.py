@@ -327,6 +327,31 @@ def do_endless(environ, start):
         write(b"x" * 65536)
 
 
+WRITTEN = ["nothing"]
+
+
+def do_writes(environ, start):
+    """Writes until it is told that nobody listens, or a lot; /written tells which."""
+    write = start("200 OK", [("Content-Type", "text/plain")])
+    try:
+        for _ in range(3000):
+            write(b"x" * 4096)
+            time.sleep(0.001)
+    except OSError as error:
+        WRITTEN[0] = type(error).__name__
+        raise
+    WRITTEN[0] = "all"
+    return []
+
+
+def do_written(environ, start):
+    return answer(start, WRITTEN[0].encode())
+
+
+def do_kind(environ, start):
+    return answer(start, b"BytesIO" if isinstance(environ["wsgi.input"], io.BytesIO) else b"file")
+
+
 def do_file(environ, start):
     """A file of LARGE bytes by file_wrapper."""
     file = tempfile.TemporaryFile()  # noqa: SIM115 (the server closes it: that is what is tested)

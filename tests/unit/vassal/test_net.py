@@ -104,3 +104,22 @@ def test_the_key_of_a_socket_is_that_of_its_address(address, tmp_path):
     with bound(address, tmp_path) as sock:
         key = net.parse(address, str(tmp_path)).key
         assert net.key_of(sock).rpartition(":")[0] == key.rpartition(":")[0] or net.key_of(sock) == key
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "[2001:db8::1]"])
+def test_freebind_binds_what_this_host_does_not_have(host, tmp_path):
+    if host[0] == "[" and not os.path.exists("/proc/net/if_inet6"):
+        pytest.skip("this kernel speaks no IPv6")
+    address = net.parse(f"{host}:0", str(tmp_path))
+    with pytest.raises(net.AddressError):
+        net.bind(address, net.BindOptions()).close()
+    net.bind(address, net.BindOptions(freebind=True)).close()
+
+
+def test_reuse_port_lets_two_bind_one_port(tmp_path):
+    with net.bind(net.parse("127.0.0.1:0", str(tmp_path)), net.BindOptions(reuse_port=True)) as first:
+        same = net.parse(f"127.0.0.1:{first.getsockname()[1]}", str(tmp_path))
+        net.bind(same, net.BindOptions(reuse_port=True)).close()
+        first.listen()
+        with pytest.raises(net.AddressError):
+            net.bind(same, net.BindOptions()).close()
