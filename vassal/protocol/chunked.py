@@ -25,9 +25,10 @@ WASTE_LIMIT = 65536
 """Bytes of size lines beyond what the data justifies: one byte a chunk makes us work without end (CVE-2023-39326)."""
 
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++"  # RFC 9110 section 5.6.2
-_QUOTED = rb'"(?:[\t\x20\x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*+"'  # section 5.6.4
+_QUOTED = rb'"(?:[\t\x20\x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*"'  # section 5.6.4
 _EXTENSION = rb";[\t ]*+" + _TOKEN + rb"(?:[\t ]*+=[\t ]*+(?:" + _TOKEN + rb"|" + _QUOTED + rb"))?"
-_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:" + _EXTENSION + rb")*+").fullmatch
+# Not possessive: before Python 3.11.5 what follows such a group may match behind a failed attempt of it (gh-106052).
+_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:" + _EXTENSION + rb")*").fullmatch
 _FIELD = re.compile(rb"(" + _TOKEN + rb"):[\t\x20-\x7e\x80-\xff]*").fullmatch
 _SYNTHETIC = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
 _FORBIDDEN = frozenset(

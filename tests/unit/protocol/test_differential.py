@@ -21,6 +21,7 @@ STRICTER = {
     "chunk-ext-cr": "h11 takes any bytes for an extension; a bare CR in it ends the line for other readers",
     "chunk-ext-long": "RFC 9112 section 7.1.1 asks for a bound; that of h11 is its whole buffer",
     "chunk-ext-no-value": EXTENSION + "= has a value",
+    "chunk-ext-empty": EXTENSION + "a name behind the semicolon",
     "chunk-ext-nul": "h11 takes any bytes for an extension; RFC 9112 section 7.1.1 has no NUL there",
     "chunk-ext-odd-name": EXTENSION + "a name is one token",
     "chunk-ext-open-quote": EXTENSION + "a quote is closed",
