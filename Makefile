@@ -100,7 +100,7 @@ $(VENV)/.installed: pyproject.toml
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@echo "Installing the tools for development into $(VENV)"
-	@$(VENV)/bin/python $(PIP) install --editable '.[dev]'
+	@$(VENV)/bin/python $(PIP) install --use-pep517 --editable '.[dev]'
 	@touch $@
 
 $(APPS)/.installed: examples/requirements.txt | $(VENV)/.installed
