@@ -11,6 +11,8 @@ from typing import Any
 
 LOOPBACK = ("127.0.0.0/8", "::1")
 """Trusted where trusted-proxies names nobody; peers on UNIX sockets always are."""
+YES = ("on", "1", "true", "yes")
+"""What web servers write into the variable ``HTTPS`` where TLS was spoken."""
 _KEPT = 4096
 
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -56,15 +58,18 @@ class Trust:
         )
 
     def believe(self, environ: dict[str, Any]) -> None:
-        """Take scheme and client from what a trusted proxy says; its own, the last word of a list, counts."""
-        if "HTTP_X_FORWARDED_PROTO" in environ:
+        """Take scheme and client from what a trusted proxy says; its own, the last word of a list, counts.
+
+        A web server that speaks the uwsgi protocol and names the scheme itself is asked no further: it may have passed
+        on a header that its client made up.
+        """
+        known = environ.get("UWSGI_SCHEME") or environ.get("HTTPS", "").lower() in YES
+        if "HTTP_X_FORWARDED_PROTO" in environ and not known:
             scheme = environ["HTTP_X_FORWARDED_PROTO"].rpartition(",")[2].strip().lower()
             if scheme in ("http", "https"):
                 environ["wsgi.url_scheme"] = scheme
                 if scheme == "https":
                     environ["HTTPS"] = "on"
-                else:
-                    environ.pop("HTTPS", None)
         if self.forwarded_for and "HTTP_X_FORWARDED_FOR" in environ:
             client = self.client_of(environ["HTTP_X_FORWARDED_FOR"])
             if client:

@@ -11,6 +11,7 @@ import re
 from typing import Any
 
 from vassal.protocol import Answered, Refused, Request, Talk
+from vassal.trust import YES
 
 SELECTORS = frozenset(
     {
@@ -152,7 +153,7 @@ def _complete(environ: dict[str, Any]) -> None:
     scheme = environ.get("UWSGI_SCHEME", "")
     if scheme:
         environ["wsgi.url_scheme"] = scheme
-    elif environ.get("HTTPS", "").lower() in ("on", "1", "true", "yes"):
+    elif environ.get("HTTPS", "").lower() in YES:
         environ["wsgi.url_scheme"] = "https"
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tests.worker_settings import WorkerSettings
 from vassal.config.settings import Settings
 from vassal.crew import FairQueue
+from vassal.protocol import uwsgi
 from vassal.recycle import Recycler, Rules, decide, resident
 from vassal.trust import Trust
 
@@ -165,3 +166,20 @@ def test_the_scheme_that_a_proxy_names(header, scheme):
     Trust().believe(environ)
     assert environ["wsgi.url_scheme"] == scheme
     assert environ.get("HTTPS") == ("on" if scheme == "https" else None)
+
+
+@pytest.mark.parametrize(
+    ("said", "header", "scheme"),
+    [
+        ({"UWSGI_SCHEME": "http"}, "https", "http"),
+        ({"UWSGI_SCHEME": "https"}, "http", "https"),
+        ({"HTTPS": "on"}, "http", "https"),
+        ({"HTTPS": "off"}, "https", "https"),
+        ({"HTTPS": ""}, "https", "https"),
+    ],
+)
+def test_a_web_server_that_names_the_scheme_itself_outranks_a_header_of_its_client(said, header, scheme):
+    environ = {"wsgi.url_scheme": "http", "REQUEST_METHOD": "GET", "HTTP_X_FORWARDED_PROTO": header, **said}
+    uwsgi._complete(environ)
+    Trust().believe(environ)
+    assert environ["wsgi.url_scheme"] == scheme
