@@ -8,6 +8,8 @@ VENV := .venv
 APPS := .venv-apps
 PIP := -m pip --quiet --disable-pip-version-check
 PYTEST_ARGS ?=
+# Tests at once: most of them wait for processes more than they compute.
+JOBS ?= 3
 DEMO_ARGS ?=
 BENCH_ARGS ?=
 FUZZ_SECONDS ?= 60
@@ -21,8 +23,8 @@ help: ## Show this list
 demo: $(VENV)/.installed $(APPS)/.installed ## Serve three example apps; Ctrl-C stops them (DEMO_ARGS=--check: try and stop)
 	@exec $(VENV)/bin/python examples/demo.py $(DEMO_ARGS)
 
-test: $(VENV)/.installed-dev $(APPS)/.installed ## Run all tests (PYTEST_ARGS="-k reload")
-	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+test: $(VENV)/.installed-dev $(APPS)/.installed ## Run all tests (PYTEST_ARGS="-k reload", JOBS=0: one by one)
+	$(VENV)/bin/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
 
 test-deb: $(VENV)/.installed-dev ## Build the Debian package, install and run it in Debian 12 and 13 (root)
 	$(VENV)/bin/python -m pytest tests/debian $(PYTEST_ARGS)

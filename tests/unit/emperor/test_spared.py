@@ -70,7 +70,10 @@ def test_its_vassals_end_is_its_end(fleet, child):
     assert len(fleet.killed) == 1
 
 
-@pytest.mark.parametrize("said", ["", "x y", "1", f"{ME}", "-1 5 15 k m ", "99999999999999999999 1 15 k m ", "٣ 1 x"])
+NONSENSE = ["", "x y", "1", str(ME), "-1 5 15 k m ", "99999999999999999999 1 15 k m ", "٣ 1 x"]
+
+
+@pytest.mark.parametrize("said", NONSENSE, ids=range(len(NONSENSE)))
 def test_nonsense(fleet, said):
     assert fleet.claim(said) == ()
     assert not fleet.spared_now
