@@ -9,7 +9,7 @@ APPS := .venv-apps
 PIP := -m pip --quiet --disable-pip-version-check
 PYTEST_ARGS ?=
 # Tests at once: most of them wait for processes more than they compute.
-JOBS ?= 3
+JOBS ?= 2
 DEMO_ARGS ?=
 BENCH_ARGS ?=
 FUZZ_SECONDS ?= 60

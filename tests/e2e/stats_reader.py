@@ -42,7 +42,7 @@ def refuses_at_once(address):
 class Terminal:
     """A terminal by tmux in which `command` runs; `screen` is what a person sees."""
 
-    def __init__(self, directory: Path, command: str, width: int = 190, height: int = 40):
+    def __init__(self, directory: Path, command: str, width: int = 400, height: int = 40):
         tmux = shutil.which("tmux") or unavailable("needs tmux: apt install tmux")
         # A path of its own, short enough for a socket.
         self._socket = f"/tmp/emperor-tmux.{os.getpid()}.{abs(hash(str(directory))) % 10**8}"
