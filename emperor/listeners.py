@@ -94,6 +94,10 @@ class Store:
         self._close = close
         self._kept: dict[str, list[Kept]] = {}
         self._dropped: dict[str, list[Kept]] = {}
+        self._holders: dict[str, dict[str, None]] = {}
+        """Which vassals hold an address of a mark (`_mark`), in the order in which they came to it."""
+        self._marks: dict[str, set[str]] = {}
+        """The other way round."""
 
     def of(self, name: str) -> list[Kept]:
         """Return the listeners of vassal `name`."""
@@ -113,6 +117,7 @@ class Store:
     def add(self, name: str, entry: Kept) -> None:
         """Keep one more listener of `name`: one that the emperor bound itself."""
         self._kept.setdefault(name, []).append(entry)
+        self._note(name)
 
     def commit(self, name: str, fresh: list[Kept]) -> None:
         """Make `fresh` the listeners of `name`. Those whose address left the file go on until `drop`, or come back.
@@ -132,6 +137,7 @@ class Store:
             self._kept[name] = fresh
         if dropped:
             self._dropped[name] = dropped
+        self._note(name)
 
     def drop(self, name: str) -> None:
         """Shut down the addresses that left the file of `name`: whoever served them has retired.
@@ -139,6 +145,7 @@ class Store:
         Not while a generation comes that they were offered to: it would serve them.
         """
         self._shut(name, self._dropped.pop(name, []))
+        self._note(name)
 
     def hush(self, name: str) -> list[Kept]:
         """Refuse clients at the quiet addresses of `name`, which sleeps; return what was closed."""
@@ -146,12 +153,14 @@ class Store:
         if quiet:
             self._kept[name] = [entry for entry in self.of(name) if not entry.quiet]
             self._shut(name, quiet)
+            self._note(name)
         return quiet
 
     def shut(self, name: str) -> None:
         """Refuse clients on all addresses of `name` from now on."""
-        self.drop(name)
+        self._shut(name, self._dropped.pop(name, []))
         self._shut(name, self._kept.pop(name, []))
+        self._note(name)
 
     def _shut(self, name: str, entries: list[Kept]) -> None:
         for entry in entries:
@@ -167,13 +176,26 @@ class Store:
 
         One that names it comes before one whose file it has left while an old generation still answers there.
         """
-        port = key.rpartition(":")[2] if not key.startswith(("/", "@")) else None
-        for name, entries in [*self._kept.items(), *self._dropped.items()]:
-            if name != other_than and any(
-                entry.key == key or (port not in (None, "0") and _same_port(entry.key, str(port))) for entry in entries
-            ):
-                return name
+        mark = _mark(key)
+        others = [name for name in self._holders.get(mark, ()) if name != other_than]
+        for held in (self._kept, self._dropped):
+            for name in others:
+                if any(_mark(entry.key) == mark for entry in held.get(name, ())):
+                    return name
         return None
+
+    def _note(self, name: str) -> None:
+        """Know what `name` holds now: a fleet of thousands cannot be asked one by one."""
+        marks = {_mark(entry.key) for entry in (*self._kept.get(name, ()), *self._dropped.get(name, ()))}
+        before = self._marks.pop(name, set())
+        for mark in before - marks:
+            del self._holders[mark][name]
+            if not self._holders[mark]:
+                del self._holders[mark]
+        for mark in marks - before:
+            self._holders.setdefault(mark, {})[name] = None
+        if marks:
+            self._marks[name] = marks
 
     def close_all(self) -> None:
         """Give up every listener, for the emperor's own exit."""
@@ -181,5 +203,10 @@ class Store:
             self.shut(name)
 
 
-def _same_port(key: str, port: str) -> bool:
-    return not key.startswith(("/", "@")) and key.rpartition(":")[2] == port
+def _mark(key: str) -> str:
+    """What an address has in common with those that overlap it: its path or name, or the port of any host.
+
+    Port 0 is whatever the kernel chooses, so it overlaps only itself.
+    """
+    port = key.rpartition(":")[2]
+    return key if key.startswith(("/", "@")) or port == "0" else port

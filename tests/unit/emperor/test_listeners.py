@@ -5,8 +5,10 @@ import os
 import socket
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from emperor.listeners import Kept, Store, inspect, shown
+from emperor.listeners import OURS, Kept, Store, inspect, shown
 from vassal import link, net
 
 UID = 1000
@@ -343,3 +345,65 @@ def test_who_still_names_an_address_is_its_holder_rather_than_whom_it_left(store
     store.commit("a", [])
     store.commit("b", [make()])
     assert store.holder("127.0.0.1:80", "c") == "b"
+
+
+class Looked:
+    """Stands for a kept listener, and counts how often its address is looked at."""
+
+    times = 0
+    uid = OURS
+
+    def __init__(self, key, sock):
+        self.sock = sock
+        self._key = key
+
+    @property
+    def key(self):
+        Looked.times += 1
+        return self._key
+
+
+def test_the_holder_is_found_without_asking_the_whole_fleet(store, sockets, monkeypatch):
+    sock = sockets()
+    for number in range(1000):
+        store.add(f"v{number}", Looked(f"/run/{number}", sock))
+    monkeypatch.setattr(Looked, "times", 0)
+    assert store.holder("/run/700", "new") == "v700"
+    assert store.holder("/run/1000", "new") is None
+    assert Looked.times < 10
+
+
+NAMED = ("/run/a", "/run/b", "@c", "127.0.0.1:80", "0.0.0.0:80", "[::1]:80", "127.0.0.1:0", "0.0.0.0:81")
+KEYS = st.sampled_from(NAMED)
+DEED = st.sampled_from(["commit", "shut", "drop", "hush"])
+DEEDS = st.tuples(st.sampled_from("abc"), DEED, st.lists(KEYS, max_size=3))
+
+
+def slow_holder(entries, key, other_than):
+    """The same by looking at all."""
+    port = key.rpartition(":")[2] if ":" in key and not key.endswith(":0") else None
+    return {
+        name
+        for name, theirs in entries.items()
+        if name != other_than
+        for entry in theirs
+        if entry.key == key or (port and ":" in entry.key and entry.key.rpartition(":")[2] == port)
+    }
+
+
+@given(st.lists(DEEDS, max_size=12), KEYS)
+def test_whatever_happened_the_holder_is_one_of_those_that_hold_it(deeds, key):
+    store = Store(lambda fd, _name: os.close(fd))
+    sock = listener()
+    for name, deed, keys in deeds:
+        if deed == "commit":
+            store.commit(name, [kept(sock, one, quiet=one == "/run/b") for one in dict.fromkeys(keys)])
+        else:
+            getattr(store, deed)(name)
+    everywhere = {name: [*store._kept.get(name, ()), *store._dropped.get(name, ())] for name in "abc"}
+    found = store.holder(key, "c")
+    expected = slow_holder(everywhere, key, "c")
+    assert found in expected if expected else found is None
+    store.close_all()
+    assert (store._marks, store._holders) == ({}, {})
+    sock.close()
