@@ -1,21 +1,23 @@
 """Finds and imports the apps that a vassal's file names.
 
-The one danger: the app's own code runs here, and it may do anything: raise, exit, never return. Whatever it raises
-becomes a `LoadError` whose reason a person can act on; a load that never returns is cut off by whoever started us.
+The one danger: the app's own code runs here, and it may do anything: raise, exit, fork, never return. Whatever it
+raises becomes a `LoadError` whose reason a person can act on; a copy of this process that it forked, and that comes
+back here, ends here; a load that never returns is cut off by whoever started us.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.machinery import SourceFileLoader
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -119,20 +121,53 @@ def _split_file(text: str) -> tuple[str, str | None]:
     return text.strip(), None
 
 
-def _import_module(name: str, where: str) -> ModuleType:
+@contextlib.contextmanager
+def _apps_own(what: str, where: str) -> Iterator[None]:
+    """Run the app's code for `what`: anything that it raises becomes a `LoadError`."""
+    me = os.getpid()
     try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        missing = error.name or ""
-        if name == missing or name.startswith(missing + "."):
+        yield
+    except BaseException as error:  # noqa: BLE001 (KeyboardInterrupt and asyncio.CancelledError, too)
+        if os.getpid() != me:
+            end_copy(error)
+        if isinstance(error, LoadError):
+            raise
+        raise _broken(what, error, where) from None
+    if os.getpid() != me:
+        end_copy()
+
+
+def end_copy(error: BaseException | None = None) -> NoReturn:
+    """End this process, which the app has forked: it must not go on as a second master or worker.
+
+    It ends as a program does that has come to its end, or has raised `error`.
+    """
+    status = 0
+    if isinstance(error, SystemExit) and (error.code is None or isinstance(error.code, int)):
+        status = (error.code or 0) & 0xFF
+    elif error is not None:
+        status = 1
+        with contextlib.suppress(Exception):
+            traceback.print_exception(error)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    os._exit(status)
+
+
+def _import_module(name: str, where: str) -> ModuleType:
+    with _apps_own(name, where):
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            missing = error.name or ""
+            if name != missing and not name.startswith(missing + "."):
+                raise
             reason = (
                 f"cannot import {name!r}: no module named {missing!r} on the path "
                 f"(chdir is {os.getcwd()}; add its directory with pythonpath or chdir)"
             )
             raise LoadError(reason, _detail(error)) from None
-        raise _broken(name, error, where) from None
-    except (Exception, SystemExit) as error:  # noqa: BLE001 (an app may raise anything)
-        raise _broken(name, error, where) from None
 
 
 def _import_file(path: str, where: str) -> ModuleType:
@@ -149,17 +184,21 @@ def _import_file(path: str, where: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # before its code runs: pickling and dataclasses look the module up by name
     try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 (see above)
+        with _apps_own(path, where):
+            spec.loader.exec_module(module)
+    except LoadError:
         del sys.modules[name]
-        raise _broken(path, error, where) from None
+        raise
     return module
 
 
 def _broken(what: str, error: BaseException, where: str) -> LoadError:
-    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    if isinstance(error, SystemExit):
-        text = f"it called sys.exit({error.code!r}) while it was loaded"
+    try:
+        text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        if isinstance(error, SystemExit):
+            text = f"it called sys.exit({error.code!r}) while it was loaded"
+    except Exception:  # noqa: BLE001 (its __str__ is the app's code, too)
+        text = f"{type(error).__name__} (its text cannot be told)"
     place = ""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_ours(frame.filename)]
     if frames and not isinstance(error, SyntaxError):  # whose text names file and line itself
@@ -188,17 +227,16 @@ def _app_of(module: ModuleType, callable_: str | None, option: str) -> WSGIApp:
     name = callable_ or DEFAULT_CALLABLE
     factory = name.endswith("()")
     found: Any = module
-    for part in name.removesuffix("()").split("."):
-        found = getattr(found, part, None)
+    with _apps_own(option, f"the Python is {sys.prefix}"):  # a module may have a __getattr__
+        for part in name.removesuffix("()").split("."):
+            found = getattr(found, part, None)
     if found is None:
         others = sorted(key for key, value in vars(module).items() if callable(value) and key in _USUAL)
         hint = f"; it has {others[0]!r}: set callable = {others[0]}" if others else "; name it with callable"
         raise LoadError(f"{option}: {module.__file__ or module.__name__} has no {name!r}{hint}")
     if factory:
-        try:
+        with _apps_own(f"{option} ({name})", f"the Python is {sys.prefix}"):
             found = found()
-        except (Exception, SystemExit) as error:  # noqa: BLE001 (see above)
-            raise _broken(f"{option} ({name})", error, f"the Python is {sys.prefix}") from None
     if not callable(found):
         raise LoadError(f"{option}: {name!r} is {type(found).__name__!r}, not a WSGI callable")
     app: WSGIApp = found

@@ -1,3 +1,4 @@
+import subprocess
 import sys
 
 import pytest
@@ -98,6 +99,10 @@ def test_a_missing_dependency_names_the_line_and_the_virtualenv(project):
         ("1/0\n", "ZeroDivisionError"),
         ("def (:\n", "SyntaxError"),
         ("import sys\nsys.exit(3)\n", "sys.exit(3)"),
+        ("raise KeyboardInterrupt\n", "KeyboardInterrupt"),
+        ("import asyncio\nraise asyncio.CancelledError('too late')\n", "CancelledError: too late"),
+        ("class Mute(Exception):\n    def __str__(self):\n        raise ValueError\nraise Mute\n", "Mute"),
+        ("def __getattr__(name):\n    raise RuntimeError('no ' + name)\n", "RuntimeError: no application"),
         ("raise RuntimeError('two\\nlines')\n", "two lines"),
         ("application = 5\n", "'int'"),
         ("app = print\n", "callable = app"),
@@ -121,3 +126,35 @@ def test_a_file_that_failed_is_loaded_anew(project):
     failure(wsgi_file=str(path))
     path.write_text("application = lambda e, s: ['mended, and longer']\n")
     assert load(wsgi_file=str(path)).default({}, None) == ["mended, and longer"]
+
+
+@pytest.mark.parametrize(
+    ("source", "callable_", "status"),
+    [
+        ("child = os.fork()\nif not child:\n    sys.exit(7)\n", None, 7),
+        ("child = os.fork()\nif not child:\n    sys.exit()\n", None, 0),
+        ("child = os.fork()\nif not child:\n    import surely_not_there\n", None, 1),
+        ("child = os.fork()\n", None, 0),
+        ("def make():\n    global child\n    child = os.fork()\n    return application\n", "make()", 0),
+    ],
+)
+def test_what_an_app_forks_while_it_is_loaded_ends_and_plays_no_part(project, source, callable_, status):
+    application = "import os, sys\ndef application(environ, start_response):\n    return []\n"
+    (project / "forks.py").write_text(application + source)
+    script = f"""
+import os, sys
+from tests.worker_settings import WorkerSettings
+from vassal.loader import LoadError, load_apps
+me = os.getpid()
+sys.path.insert(0, {str(project)!r})
+try:
+    load_apps(WorkerSettings(module="forks", callable={callable_!r}))
+except LoadError:
+    pass
+if os.getpid() != me:
+    print("a copy has come back")
+    os._exit(99)
+print(os.waitstatus_to_exitcode(os.waitpid(sys.modules["forks"].child, 0)[1]))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == f"{status}\n", done.stderr
