@@ -191,27 +191,34 @@ class Gateway:
             result = (result,)  # PEP 3333 would have its numbers sent, uWSGI sends it, and apps rely on that
         try:
             if isinstance(result, FileWrapper) and self._send_file(response, result):
-                return
-            if response.parts is not None and not response.begun and isinstance(result, (list, tuple)):
+                pass
+            elif response.parts is not None and not response.begun and isinstance(result, (list, tuple)):
                 self._send_pieces(response, result)
-                return
-            for piece in result:
-                if type(piece) is not bytes and not isinstance(piece, bytes):
-                    raise TypeError(f"the app yielded {type(piece).__name__}, not bytes")
-                # PEP 3333: the head is not sent before the first piece that is not empty, so that the app may still
-                # change its mind.
-                if response.begun:
-                    sent = response.send(piece)
-                else:
-                    sent = not piece or response.hold(piece) or response.send(piece)
-                if not sent:
-                    raise ClientGone("the client has closed the connection")
-            if not response.begun:
-                response.send(b"") if response.request.head_only else self._send_empty(response)
-        finally:
+            else:
+                for piece in result:
+                    if type(piece) is not bytes and not isinstance(piece, bytes):
+                        raise TypeError(f"the app yielded {type(piece).__name__}, not bytes")
+                    # PEP 3333: the head is not sent before the first piece that is not empty, so that the app may
+                    # still change its mind.
+                    if response.begun:
+                        sent = response.send(piece)
+                    else:
+                        sent = not piece or response.hold(piece) or response.send(piece)
+                    if not sent:
+                        raise ClientGone("the client has closed the connection")
+                if not response.begun:
+                    response.send(b"") if response.request.head_only else self._send_empty(response)
+        except BaseException:
             close = getattr(result, "close", None)
             if close is not None:
                 close()
+            raise
+        close = getattr(result, "close", None)
+        if close is not None:
+            try:
+                close()
+            except BaseException as error:  # noqa: BLE001 (see `serve`)
+                self._close_failed(response, error)
 
     def _send_empty(self, response: Response) -> None:
         head = response.begin(0)
@@ -285,11 +292,18 @@ class Gateway:
     def _too_short(self, count: int, length: int) -> None:
         self.loop.say_once("short", f"the app sent {count} of the {length} bytes it announced")
 
+    def _close_failed(self, response: Response, error: BaseException) -> None:
+        """Log what the app's ``close`` raised: its response is complete, and the client gets all of it."""
+        response.me.exceptions += 1
+        text = "".join(traceback.format_exception(error)).rstrip()
+        logs.say(f"close() raised {type(error).__name__} after {line_of(response.request.environ)}:\n{text}")
+
     def _app_failed(self, response: Response, error: BaseException) -> None:
         """Log what the app raised; answer 500 if the head has not gone out."""
         conn = response.conn
         what = line_of(response.request.environ)
-        response.failed = response.begun
+        # One that has said all that it announced is complete, whatever the app does afterwards.
+        response.failed = response.begun and (response.length is None or response.count < response.length)
         if conn.held is not None:  # it is complete all the same
             response.close = True
             response.plain = False

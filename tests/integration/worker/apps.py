@@ -310,6 +310,32 @@ def do_closing_raise(environ, start):
     return Closing(pieces(), environ["QUERY_STRING"])
 
 
+class _Regret(list):
+    def close(self):
+        raise KeyError("too late")
+
+
+def do_regret(environ, start):
+    """4 MiB, whole, and then something goes wrong."""
+    kind = environ["QUERY_STRING"]
+    body = [b"x" * 65536] * 64
+    start("200 OK", [("Content-Length", str(64 * 65536))])
+    if kind == "file":
+        file = tempfile.TemporaryFile()  # noqa: SIM115 (the server closes it: that is what is tested)
+        file.write(b"".join(body))
+        file.seek(0)
+        file.close = _Regret().close
+        return environ["wsgi.file_wrapper"](file)
+    if kind == "generator":
+
+        def pieces():
+            yield from body
+            raise KeyError("too late")
+
+        return pieces()
+    return _Regret(body)
+
+
 def do_big(environ, start):
     return answer(start, BIG)
 

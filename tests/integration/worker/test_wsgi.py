@@ -162,6 +162,15 @@ def test_close_is_always_called(worker, tmp_path, path):
     assert mark.read_text() == "closed\n"
 
 
+@pytest.mark.parametrize("kind", ["list", "file", "generator"])
+def test_a_whole_response_reaches_its_client_whatever_the_app_raises_after_it(worker, kind):
+    with worker.client(worker.unix) as client:  # whose socket holds but a part of it
+        response = client.get(f"/regret?{kind}")
+        assert response.body == b"x" * 4 * 1024 * 1024
+        assert client.get().text == "hello", "the connection goes on"
+    worker.logs("KeyError: 'too late'")
+
+
 def test_close_is_called_when_the_client_leaves(worker, tmp_path):
     mark = tmp_path / "mark"
     with worker.client() as client:
