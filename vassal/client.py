@@ -20,6 +20,9 @@ IDLE, HEAD, BODY, READY, RUNNING, SENDING, LINGER, CLOSED = range(8)
 """Waits for a request's first byte; for the rest of its head; for its body; for a thread. Is in the app; is being
 sent; is over, but the client may still send; is closed."""
 
+UNDER_WAY = frozenset({BODY, READY, RUNNING, SENDING})
+"""States of a connection on which somebody waits for an answer, or for the rest of one."""
+
 RECEIVE_BODY = 262144
 """Bytes asked from the kernel at once, where much may come."""
 LINGER_SECONDS = 2.0

@@ -1,6 +1,7 @@
 """How long nobody has asked for anything (``idle``): a pure function of counters and time.
 
-The one danger is to call idle what works: a request that takes long changes no counter, so the busy are asked for, too.
+The one danger is to call idle what works: a request that takes long, or a slow upload or download, changes no counter,
+so the busy are asked for, too.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ class Idle:
         self._since = now
 
     def look(self, counters: tuple[int, ...], now: float, *, busy: bool) -> bool:
-        """Return whether it is idle at `now`. `counters` grow with every request; `busy`: one is being answered."""
+        """Return whether it is idle at `now`. `counters` grow with every request; `busy`: one arrives or is being answered."""
         if busy or counters != self._seen:
             self._seen = counters
             self._since = now

@@ -20,7 +20,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from vassal import logs, scoreboard
-from vassal.client import HEAD, IDLE, READY, RUNNING
+from vassal.client import HEAD, IDLE, READY, RUNNING, UNDER_WAY
 from vassal.complaints import Complaints
 from vassal.connection import Connection
 from vassal.crew import Crew, Member
@@ -171,6 +171,7 @@ class Loop:
         if self.pending or (self.crew.ready and not me.spare):
             return 0.0
         if not (self.conns or self.retiring or self._accept_at):
+            self._own.counts[scoreboard.UNDER_WAY] = 0  # nobody looks again before the next client comes
             return SCAN if self.on_scan_wanted else -1.0
         until = self.next_scan if not self._accept_at else min(self.next_scan, self._accept_at)
         return max(0.0, until - monotonic())
@@ -350,6 +351,7 @@ class Loop:
                     self.failed(conn)
         counts = self._own.counts
         counts[scoreboard.CONNECTIONS] = len(self.conns)
+        counts[scoreboard.UNDER_WAY] = sum(conn.state in UNDER_WAY for conn in tuple(self.conns.values()))
         counts[scoreboard.RECEIVED] = self._accepted
         try:
             self.on_scan(now)

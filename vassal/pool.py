@@ -279,14 +279,18 @@ class Pool:
         self._look_at_chain()
         return actions
 
-    def judge(self, busy: int, now: float) -> list[Action]:
-        """With ``cheaper``: `busy` workers have no thread to spare. More are wanted if all are, fewer after a while."""
+    def judge(self, busy: int, now: float, *, last_works: bool = False) -> list[Action]:
+        """With ``cheaper``: `busy` workers have no thread to spare. More are wanted if all are, fewer after a while.
+
+        The one that would go is that with the highest number, and while it works for anybody (`last_works`) none does.
+        """
         if self.cheaper is None or self.asleep or self.closing or len(self.serving) < self.wanted:
             return []
         if busy >= self.wanted:
             self._calm = 0
             return self.resize(self.wanted + self.cheaper.step, now)
-        self._calm = self._calm + 1 if busy < self.wanted - 1 and self.wanted > max(self.cheaper.least, 1) else 0
+        superfluous = busy < self.wanted - 1 and self.wanted > max(self.cheaper.least, 1) and not last_works
+        self._calm = self._calm + 1 if superfluous else 0
         if self._calm < CALM:
             return []
         self._calm = 0

@@ -132,10 +132,13 @@ class Rounds:
         parts = self._parts
         if parts.pool.closing or not (settings.idle or parts.pool.cheaper):
             return
-        views = [parts.board.worker(worker.slot) for worker in parts.pool.serving]
+        serving = parts.pool.serving
+        views = [parts.board.worker(worker.slot) for worker in serving]
         counters = (*parts.tally.past, *(view.requests + view.accepted for view in views))
-        parts.slumber.look(counters, now, busy=any(view.busy for view in views))
+        parts.slumber.look(counters, now, busy=any(view.works for view in views))
         if now >= self._judge_at:
             self._judge_at = now + settings.cheaper_overload
             full = sum(len(view.busy) >= settings.threads for view in views)
-            parts.children.act(parts.pool.judge(full, now))
+            last = max((worker.number for worker in serving), default=0)
+            works = any(view.works for worker, view in zip(serving, views, strict=True) if worker.number == last)
+            parts.children.act(parts.pool.judge(full, now, last_works=works))

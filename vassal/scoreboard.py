@@ -44,6 +44,8 @@ RECEIVED = 4
 """Connections accepted since the worker started."""
 LOADING = 5
 """Seconds that its app took to load, here or in the master."""
+UNDER_WAY = 6
+"""Requests that arrive, wait or are answered, whether or not a thread is in the app; counted once a second."""
 
 NOTHING_SENT = 0
 SENT = 1
@@ -83,6 +85,12 @@ class WorkerView:
     harakiri_count: int
     last_request: float
     busy: tuple[Busy, ...]
+    under_way: int = 0
+
+    @property
+    def works(self) -> bool:
+        """Whether anybody waits for it: a slow upload or download, too, for which no thread is in the app."""
+        return bool(self.busy or self.under_way)
 
 
 class Scoreboard:
@@ -144,6 +152,7 @@ class Scoreboard:
             harakiri_count=sum(cells[HARAKIRI] for cells in counts),
             last_request=max(row.times[LAST] for row in rows),
             busy=tuple(Busy(thread, began) for thread, began in enumerate(since) if began),
+            under_way=own.counts[UNDER_WAY],
         )
 
 

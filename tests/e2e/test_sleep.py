@@ -76,6 +76,36 @@ def test_callers_at_the_moment_of_falling_asleep_are_all_answered(emperor, app):
     assert not failures
 
 
+def test_a_slow_upload_and_a_slow_download_are_no_idleness(emperor, app):
+    """Neither holds a thread of the app, and neither is cut because nobody else calls."""
+    size = 30_000_000
+    write_file(
+        app / "app.py",
+        "def application(e, s):\n"
+        f"    body = b'x' * {size} if e['PATH_INFO'] == '/big' else b'%d' % len(e['wsgi.input'].read())\n"
+        "    s('200 OK', [('Content-Length', str(len(body)))])\n    return [body]\n",
+    )
+    options = {"idle": 1, "worker-reload-mercy": 1}
+    port, other = free_port(), free_port()
+    emperor.write("blog", vassal_text(port, chdir=app, **options))
+    emperor.wait_state("blog", "running")
+    with HttpClient(("127.0.0.1", port)) as up, HttpClient(("127.0.0.1", port)) as down:
+        up.send(b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 6\r\n\r\nabc")
+        down.send_request("GET", "/big")
+        assert down._file.readline() == b"HTTP/1.1 200 OK\r\n"
+        emperor.write("calm", vassal_text(other, chdir=app, **{**options, "idle": 3}))
+        emperor.wait_state("calm", "running")
+        emperor.wait_state("calm", "cheap")
+        wait_until(lambda: len(of_vassal(emperor, "calm")) == 1, 10, "the workers of one that is idle to go")
+        assert emperor.status("blog")["state"] == "running"
+        up.send(b"def")
+        assert up.response().text == "6"
+        while down._file.readline() != b"\r\n":
+            pass
+        assert len(down._exactly(size)) == size
+    emperor.wait_state("blog", "cheap")
+
+
 def test_a_broken_deploy_is_caught_in_a_cheap_vassal_too(emperor, app):
     port = free_port()
     emperor.write("blog", vassal_text(port, chdir=app, cheap="true", idle=1))

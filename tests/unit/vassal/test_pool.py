@@ -216,6 +216,10 @@ def test_one_quiet_look_is_not_enough_to_send_a_worker_away():
         for _ in range(CALM - 1):
             assert pool.judge(0, 1.0) == []
         assert pool.judge(1, 1.0) == []
+    for _ in range(5):
+        for _ in range(CALM - 1):
+            assert pool.judge(0, 1.0) == []
+        assert pool.judge(0, 1.0, last_works=True) == [], "a slow download needs no thread"
     assert pool.wanted == 2
 
 
