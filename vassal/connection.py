@@ -327,10 +327,12 @@ class Connection(Client):
         if not keep:
             self.end(me, linger=linger)
             return
-        self.deadline = me.now + self.loop.limits.keep_alive
+        if self.buffer:
+            self.deadline = float("inf")  # its next request is here: nobody waits for the client
+        else:
+            until = me.now + self.loop.limits.keep_alive
+            self.deadline = min(until, self.loop.grace_ends) if self.loop.retiring else until
         self.state = IDLE
-        if self.loop.retiring:
-            self.deadline = min(self.deadline, self.loop.grace_ends)
         if not self.buffer:
             self.watch(EPOLLIN)
         elif self.loop.crew.leader is me:

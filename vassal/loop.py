@@ -309,8 +309,8 @@ class Loop:
         self._starved = True
         self._hold_off(me.now + STARVED)
         fresh = me.now + self.limits.keep_alive - FRESH  # an app thread may be about to give it back
-        idle = [c for c in tuple(self.conns.values()) if c.state == IDLE and not 0 <= c.deadline - fresh <= FRESH]
-        for conn in sorted(idle, key=lambda c: c.deadline)[:BURST]:
+        idle = [c for c in tuple(self.conns.values()) if c.state == IDLE and not c.buffer]
+        for conn in sorted((c for c in idle if not 0 <= c.deadline - fresh <= FRESH), key=lambda c: c.deadline)[:BURST]:
             conn.close()
         self.say_once(
             "accept",
@@ -380,7 +380,7 @@ class Loop:
 
     def _check_retired(self, now: float) -> None:
         for conn in tuple(self.conns.values()):  # again and again: app threads still give back what they have answered
-            if conn.state == IDLE and conn.watched:
+            if conn.state == IDLE and conn.watched and not conn.buffer:
                 conn.deadline = min(conn.deadline, self.grace_ends)
         if not any(not conn.doomed for conn in tuple(self.conns.values())):
             self.on_done(True)  # noqa: FBT003 (see `on_done`)

@@ -31,6 +31,7 @@ class WorkerProcess:
         lazy: bool = True,
         listeners: list[socket.socket] | None = None,
         board: tuple[int, int, int] | None = None,
+        grace: float | None = None,
         **settings: Any,
     ):
         self.log_path = directory / f"worker-{os.urandom(4).hex()}.log"
@@ -50,6 +51,8 @@ class WorkerProcess:
         }
         if board is not None:  # this worker's number, how many there are, and the memory that they share
             given["board"] = board
+        if grace is not None:  # seconds instead of those that a retiring worker gives its idle clients
+            given["grace"] = grace
         with theirs, self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, str(HERE / "process.py"), str(theirs.fileno()), json.dumps(given)],

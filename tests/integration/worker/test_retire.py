@@ -99,6 +99,25 @@ def test_only_the_last_pipelined_response_closes(start_worker):
     assert worker.wait(5) == 0
 
 
+@pytest.mark.parametrize("threads", [1, 4])
+@pytest.mark.parametrize("files", [(), (("/files", "/nowhere", False),)])
+def test_pipelined_requests_are_answered_beyond_the_grace(start_worker, threads, files):
+    """Two clients that have sent all that they ask for: each waits for its turn, and not for its client."""
+    worker = start_worker(threads=threads, static_map=files, grace=0.2)
+    count, requests = 400, b"GET /sleep?0.002 HTTP/1.1\r\nHost: x\r\n\r\n"
+    with worker.client() as one, worker.client() as two:
+        for client in (one, two):
+            client.send(requests * count)
+            assert client.response().status == 200
+        began = time.monotonic()
+        worker.retire(20)
+        for client in (one, two):
+            answers = [client.response() for _ in range(count - 1)]
+            assert [a.closes for a in answers] == [False] * (count - 2) + [True]
+        assert time.monotonic() - began > 0.2, "they came within the grace: that proves nothing"
+    assert worker.wait(5) == 0
+
+
 def http_get_busy(worker):
     """Whether the worker has accepted: its listener's queue is empty."""
     with open("/proc/net/tcp") as file:
