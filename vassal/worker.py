@@ -258,7 +258,7 @@ class _Worker:
         loop.static = files(settings, loop)
         loop.ports = [self._port(listener, trust) for listener in plan.listeners]
         if plan.probe is not None:
-            self._probe_port = self._port(Listener(plan.probe, "http", "ready-check"), trust)
+            self._probe_port = self._port(Listener(plan.probe, "http", "ready-check"), trust, ours=True)
         loop.on_done = self._done
         self._prepare_log(loop, gateway)
         self._arrange_end(loop, gateway)
@@ -296,7 +296,7 @@ class _Worker:
         if harakiri is not None and harakiri.look(now):
             self._leave(f"harakiri: a request took longer than {self.settings.harakiri} s")
 
-    def _port(self, listener: Listener, trust: Trust) -> Port:
+    def _port(self, listener: Listener, trust: Trust, *, ours: bool = False) -> Port:
         settings = self.settings
         sock = listener.sock
         sock.setblocking(False)  # noqa: FBT003 (the socket's own signature)
@@ -310,7 +310,7 @@ class _Worker:
             buffer_size=settings.buffer_size, limit_post=settings.limit_post, keep_alive=settings.http_keepalive > 0
         )
         uwsgi = UwsgiProtocol(limit_post=settings.limit_post)
-        proxied = settings.enable_proxy_protocol and listener.protocol == "http"
+        proxied = settings.enable_proxy_protocol and listener.protocol == "http" and not ours
         parse = uwsgi.parse if listener.protocol == "uwsgi" else http.parse
         return Port(listener, _facts(listener, settings), parse, _meeting(sock.family, trust, proxied=proxied))
 

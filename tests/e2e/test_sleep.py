@@ -280,9 +280,9 @@ def test_a_generation_that_fails_its_ready_check_never_serves(emperor, app, verd
     write_file(app / "app.py", CHECKED)
     write_file(app / "version", "one")
     write_file(app / "verdict", "204 No Content")
-    emperor.write(
-        "blog", vassal_text(port, chdir=app, processes=2, **{"ready-check": "/health", "ready-check-timeout": 2})
-    )
+    proxies = {"enable-proxy-protocol": "true", "trusted-proxies": "192.0.2.1"}  # the master that asks is none of them
+    options = {"ready-check": "/health", "ready-check-timeout": 2, **proxies}
+    emperor.write("blog", vassal_text(port, chdir=app, processes=2, **options))
     emperor.wait_state("blog", "running")
     write_file(app / "verdict", verdict)
     result = emperor.cli("reload", "blog")
