@@ -20,7 +20,7 @@ class Idle:
         self._since = now
 
     def look(self, counters: tuple[int, ...], now: float, *, busy: bool) -> bool:
-        """Return whether it is idle at `now`. `counters` grow with every request; `busy`: one arrives or is being answered."""
+        """Return whether it is idle at `now`. `counters` grow with every request; `busy`: one is under way."""
         if busy or counters != self._seen:
             self._seen = counters
             self._since = now

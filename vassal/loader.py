@@ -127,7 +127,7 @@ def _apps_own(what: str, where: str) -> Iterator[None]:
     me = os.getpid()
     try:
         yield
-    except BaseException as error:  # noqa: BLE001 (KeyboardInterrupt and asyncio.CancelledError, too)
+    except BaseException as error:  # KeyboardInterrupt and asyncio.CancelledError, too
         if os.getpid() != me:
             end_copy(error)
         if isinstance(error, LoadError):

@@ -195,19 +195,7 @@ class Gateway:
             elif response.parts is not None and not response.begun and isinstance(result, (list, tuple)):
                 self._send_pieces(response, result)
             else:
-                for piece in result:
-                    if type(piece) is not bytes and not isinstance(piece, bytes):
-                        raise TypeError(f"the app yielded {type(piece).__name__}, not bytes")
-                    # PEP 3333: the head is not sent before the first piece that is not empty, so that the app may
-                    # still change its mind.
-                    if response.begun:
-                        sent = response.send(piece)
-                    else:
-                        sent = not piece or response.hold(piece) or response.send(piece)
-                    if not sent:
-                        raise ClientGone("the client has closed the connection")
-                if not response.begun:
-                    response.send(b"") if response.request.head_only else self._send_empty(response)
+                self._send_each(response, result)
         except BaseException:
             close = getattr(result, "close", None)
             if close is not None:
@@ -219,6 +207,19 @@ class Gateway:
                 close()
             except BaseException as error:  # noqa: BLE001 (see `serve`)
                 self._close_failed(response, error)
+
+    def _send_each(self, response: Response, pieces: Iterable[bytes]) -> None:
+        for piece in pieces:
+            if type(piece) is not bytes and not isinstance(piece, bytes):
+                raise TypeError(f"the app yielded {type(piece).__name__}, not bytes")
+            # PEP 3333: the head is not sent before the first piece that is not empty, so that the app may still
+            # change its mind.
+            if not response.begun and (not piece or response.hold(piece)):
+                continue
+            if not response.send(piece):
+                raise ClientGone("the client has closed the connection")
+        if not response.begun:
+            response.send(b"") if response.request.head_only else self._send_empty(response)
 
     def _send_empty(self, response: Response) -> None:
         head = response.begin(0)

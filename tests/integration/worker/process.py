@@ -1,8 +1,9 @@
 """Runs one worker in this process, as a master would in a forked child. Started by the fixture in conftest.py.
 
 Arguments: the channel's descriptor, then JSON: settings, the listeners' descriptors with their protocols, the path of
-the apps, and perhaps ``board``: number, workers, and the descriptor of their scoreboard; ``grace``: what `vassal.loop.GRACE` is to be. With
-``"lazy": false`` the app is loaded before the worker starts, as a master that is not lazy does.
+the apps, and perhaps ``board``: number, workers, and the descriptor of their scoreboard; ``grace``: what
+`vassal.loop.GRACE` is to be. With ``"lazy": false`` the app is loaded before the worker starts, as a master that is not
+lazy does.
 """
 
 import json
