@@ -108,6 +108,7 @@ def base_executable() -> str:
 def enter(chosen: Interpreter) -> None:
     """Turn this process, started by ``-I -S``, into the interpreter of the app's environment."""
     sys.executable = chosen.executable
+    sys.argv = ["uwsgi"]  # as there: an app that parses its arguments must not meet those of this process
     if chosen.prefix:
         sys.prefix = sys.exec_prefix = chosen.prefix
     prefixes = [chosen.prefix] if chosen.prefix else [sys.base_prefix]

@@ -51,6 +51,7 @@ def assert_clean(told: dict) -> None:
     assert SITE not in told["path"]
     assert str(ROOT) not in told["path"]
     assert "" not in told["path"]
+    assert told["argv"] == ["uwsgi"]
     beside = {
         name: path
         for name, path in told["files"].items()

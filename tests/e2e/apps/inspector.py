@@ -46,6 +46,7 @@ def identity():
 def python():
     return {
         "path": sys.path,
+        "argv": sys.argv,
         "modules": sorted(sys.modules),
         "files": {name: getattr(module, "__file__", None) for name, module in sys.modules.items()},
         "executable": sys.executable,
