@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from emperor.manifest import Version
 
-EXTENSIONS = (".ini", ".yaml", ".yml", ".json")
+EXTENSIONS = (".ini", ".yaml", ".yml", ".json", ".js", ".xml")
+"""Those of uWSGI's Emperor. XML is not read: such a vassal is broken, and says so, rather than missed in silence."""
 _BACKUPS = re.compile(r"(~|\.sw[a-z]|\.bak|\.orig|\.rej|\.tmp|\.part|\.dpkg-[a-z]+|\.ucf-[a-z]+|\.rpm(new|save|orig))$")
 _MAGIC = re.compile(r"[*?\[]")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")

@@ -204,6 +204,13 @@ def test_directories_hold_only_what_an_emperor_would_serve(files):
     assert "c.txt" in {os.path.basename(n.file) for n in extra}
 
 
+def test_an_xml_file_is_not_passed_over(files):
+    files.write(name="vassals/a.xml")
+    (note,) = check_paths([str(files.root / "vassals")])
+    assert (note.level, os.path.basename(note.file)) == ("error", "a.xml")
+    assert "xml is not read" in note.message
+
+
 def test_an_empty_directory(files):
     (note,) = check_paths([str(files.root)])
     assert (note.file, note.level) == (str(files.root), "warning")

@@ -62,7 +62,7 @@ def test_a_place_that_makes_no_sense_is_refused_by_name(text):
         parse_place(text)
 
 
-@pytest.mark.parametrize("name", ["a.ini", "a.yaml", "a.yml", "a.json", "a.b.ini", "a.bak.ini"])
+@pytest.mark.parametrize("name", ["a.ini", "a.yaml", "a.yml", "a.json", "a.js", "a.xml", "a.b.ini", "a.bak.ini"])
 def test_a_known_extension_is_a_vassal(name):
     assert is_candidate(name, EXTENSIONS)
 
