@@ -24,6 +24,8 @@ SELECTORS = frozenset(
 _DROPPED = SELECTORS | {"HTTP_PROXY", "HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE"}
 """Also: what would steer the app's own outgoing requests (CVE-2016-5385), and doubles of the two real variables."""
 WSGI_REQUEST = 0
+MANAGE_PATH_INFO = 30
+"""modifier1 of web servers whose PATH_INFO still begins with SCRIPT_NAME (uWSGI's Protocol and Nginx pages)."""
 PING = 100
 _PONG = b"\x64\x00\x00\x01"
 
@@ -54,10 +56,8 @@ class UwsgiProtocol:
             Refused: malformed, or not for a WSGI app.
             Answered: a ping.
         """
-        if data[0] != WSGI_REQUEST:
-            if data[0] != PING:
-                raise Refused(400, f"modifier1 is {data[0]}: only 0 (a WSGI request) and 100 (ping) are served here")
-            raise Answered(_PONG)
+        if data[0] != WSGI_REQUEST and data[0] != MANAGE_PATH_INFO:
+            raise _no_request(data[0])
         if len(data) < 4:
             return None
         end = 4 + (data[1] | data[2] << 8)
@@ -65,7 +65,7 @@ class UwsgiProtocol:
             return None
         environ = talk.facts.copy()
         self._read(data, end, environ)
-        _complete(environ)
+        _complete(environ, data[0])
         request = Request(environ)
         request.keep_alive = request.chunks = request.plain = False
         if environ["REQUEST_METHOD"] == "HEAD":
@@ -143,7 +143,13 @@ def _split(data: bytes, position: int, end: int, environ: dict[str, Any]) -> boo
     return True
 
 
-def _complete(environ: dict[str, Any]) -> None:
+def _no_request(modifier1: int) -> Refused | Answered:
+    if modifier1 == PING:
+        return Answered(_PONG)
+    return Refused(400, f"modifier1 is {modifier1}: only 0 and 30 (WSGI requests) and 100 (ping) are served here")
+
+
+def _complete(environ: dict[str, Any], modifier1: int) -> None:
     """Add what the front end may leave out and WSGI demands."""
     if not environ.get("REQUEST_METHOD"):
         raise Refused(400, "a packet without REQUEST_METHOD")
@@ -155,6 +161,17 @@ def _complete(environ: dict[str, Any]) -> None:
         environ["wsgi.url_scheme"] = scheme
     elif environ.get("HTTPS", "").lower() in YES:
         environ["wsgi.url_scheme"] = "https"
+    if modifier1 == MANAGE_PATH_INFO:
+        _cut_path(environ)
+
+
+def _cut_path(environ: dict[str, Any]) -> None:
+    """Take SCRIPT_NAME off the beginning of PATH_INFO, where it stands there; uWSGI cuts as many bytes in any case."""
+    script = environ.get("SCRIPT_NAME", "").rstrip("/")
+    path = environ["PATH_INFO"]
+    if path == script or path.startswith(f"{script}/"):
+        environ["PATH_INFO"] = path[len(script) :]
+    environ["SCRIPT_NAME"] = script
 
 
 def _key(name: bytes) -> str:

@@ -1,5 +1,6 @@
 """Packets without sockets: what is remembered of one packet must never change what another one says."""
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -16,13 +17,13 @@ VALUES = st.sampled_from(
 PACKETS = st.lists(st.tuples(NAMES, VALUES), max_size=12)
 
 
-def packed(variables) -> bytes:
+def packed(variables, modifier1: int = 0) -> bytes:
     fields = b""
     for name, value in variables:
         for text in (name, value):
             data = text.encode("latin-1")
             fields += len(data).to_bytes(2, "little") + data
-    return b"\0" + len(fields).to_bytes(2, "little") + b"\0" + fields
+    return bytes((modifier1,)) + len(fields).to_bytes(2, "little") + b"\0" + fields
 
 
 def one_by_one(data: bytes):
@@ -79,3 +80,29 @@ def test_long_names_are_not_kept():
     assert parsed is not None
     assert parsed[0].environ[name] == "x"
     assert name.encode() not in _keys
+
+
+@pytest.mark.parametrize(
+    ("script", "path", "expected"),
+    [
+        ("/wiki", "/wiki/Start", ("/wiki", "/Start")),
+        ("/wiki", "/wiki", ("/wiki", "")),
+        ("/wiki/", "/wiki/Start", ("/wiki", "/Start")),
+        ("/wiki", "/wikis", ("/wiki", "/wikis")),
+        ("/", "/a", ("", "/a")),
+        (None, "/a", ("", "/a")),
+    ],
+)
+def test_modifier_30_takes_the_scripts_name_off_the_path(script, path, expected):
+    """What MoinMoin's, Trac's and many other guides write as ``uwsgi_modifier1 30``."""
+    variables = [("REQUEST_METHOD", "GET"), ("PATH_INFO", path)]
+    variables += [("SCRIPT_NAME", script)] if script is not None else []
+    parsed = UwsgiProtocol().parse(packed(variables, 30), Talk({}))
+    assert parsed is not None
+    assert (parsed[0].environ["SCRIPT_NAME"], parsed[0].environ["PATH_INFO"]) == expected
+
+
+@pytest.mark.parametrize("modifier1", [5, 31, 255])
+def test_other_modifiers_are_refused_by_number(modifier1):
+    with pytest.raises(Refused, match=f"modifier1 is {modifier1}"):
+        UwsgiProtocol().parse(packed([("REQUEST_METHOD", "GET")], modifier1), Talk({}))
