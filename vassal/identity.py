@@ -7,6 +7,7 @@ is. `decide` is pure; the rest are thin effects.
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import os
 import pwd
@@ -270,6 +271,30 @@ def take(who: Account) -> None:
         except OSError:
             return
         raise IdentityError(f"became {who.name or who.uid}, but root's rights did not go")
+
+
+@contextlib.contextmanager
+def lent(who: Account) -> Iterator[None]:
+    """Act as `who` for a moment, as far as the file system is concerned; root's ids stay real and saved.
+
+    So nobody of that user can signal or trace this process meanwhile.
+
+    Raises:
+        IdentityError: the kernel refuses.
+    """
+    groups, gid = os.getgroups(), os.getegid()
+    try:
+        os.setgroups(who.groups)
+        os.setegid(who.gid)
+        os.seteuid(who.uid)
+    except OSError as error:
+        raise IdentityError(f"cannot act as {who.name or who.uid}: {error.strerror}") from None
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(gid)
+        os.setgroups(groups)
 
 
 def open_source(path: str, version: tuple[int, ...], *, tyrant: bool) -> int:

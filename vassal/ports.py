@@ -134,11 +134,11 @@ class Ports:
             if port.sock is not None
         ]
 
-    def bind(self, *, as_root: bool, owner: identity.Account | None = None) -> None:
+    def bind(self, *, as_root: bool, owner: identity.Account | None = None, give: bool = True) -> None:
         """Bind what is not adopted.
 
         With `as_root` only TCP ports and UNIX paths in directories that root alone can write, and these become
-        `owner`'s; without it whatever is left.
+        `owner`'s; without it whatever is left. `give` them to whom ``chown-socket`` names, as far as that may be done.
 
         Raises:
             AddressError: it cannot be bound.
@@ -157,8 +157,29 @@ class Ports:
                         raise CollisionError(f"{error}: by this vassal's own running generation") from None
                     raise
             port.inode = net.inode_of(port.address)
-            if port.address.is_path:
+            if port.address.is_path and give:
                 self._give_away(port.address.path, owner)
+
+    def bind_and_give(self, owner: identity.Account) -> None:
+        """As root: bind UNIX paths that are left with the rights of `owner`, then give them away (``chown-socket``).
+
+        In `owner`'s directories nothing is done with root's rights but that: to the very socket that was bound, by its
+        descriptor, so that nothing which is put in its place meanwhile changes hands.
+
+        Raises:
+            AddressError: it cannot be bound.
+            CollisionError: it overlaps an address of the predecessor.
+            IdentityError: the kernel does not let us act as `owner`.
+        """
+        if not self._settings.chown_socket:
+            return
+        waiting = [port for port in self.ports if port.sock is None and port.address.is_path]
+        if not waiting:
+            return
+        with identity.lent(owner):
+            self.bind(as_root=False, give=False)
+        for port in waiting:
+            self._hand_over(port, owner)
 
     def _overlaps(self, address: net.Address) -> bool:
         """Whether `address` overlaps an offered listener that this file does not keep: only that one will go away."""
@@ -168,17 +189,45 @@ class Ports:
         return any(key.rpartition(":")[2] == str(address.port) for key in leaving)
 
     def _give_away(self, path: str, owner: identity.Account | None) -> None:
-        uid, gid = (owner.uid, owner.gid) if owner is not None else (-1, -1)
-        if self._settings.chown_socket:
-            user, _, group = self._settings.chown_socket.partition(":")
-            uid = identity.user_id(user) if user else uid
-            gid = identity.group_id(group) if group else gid
+        uid, gid = self._receivers(owner)
         found = os.lstat(path)
         if uid not in (-1, found.st_uid) or gid not in (-1, found.st_gid):
             try:
                 os.chown(path, uid, gid, follow_symlinks=False)
             except OSError as error:
                 logs.say(f"cannot give {path} to {self._settings.chown_socket or uid}: {error.strerror}")
+
+    def _hand_over(self, port: Port, owner: identity.Account) -> None:
+        """Give the socket that `owner` has just bound away, if it is still at its path."""
+        path = port.address.path
+        uid, gid = self._receivers(None)
+        if uid not in (-1, owner.uid) and os.stat(os.path.dirname(path)).st_mode & stat.S_ISVTX:
+            whose = f"it stays {owner.name or owner.uid}'s, who could not remove it from a sticky directory otherwise"
+            logs.say(f"{path}: of chown-socket = {self._settings.chown_socket} the group counts: {whose}")
+            uid = -1
+        try:
+            descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError as error:
+            logs.say(f"cannot give {path} to {self._settings.chown_socket}: {error.strerror}")
+            return
+        try:
+            found = os.fstat(descriptor)
+            if f"{found.st_dev}:{found.st_ino}" != port.inode or found.st_uid != owner.uid or found.st_nlink != 1:
+                logs.say(f"cannot give {path} to {self._settings.chown_socket}: it was replaced meanwhile")
+                return
+            os.chown(f"/proc/self/fd/{descriptor}", uid, gid)
+        except OSError as error:
+            logs.say(f"cannot give {path} to {self._settings.chown_socket}: {error.strerror}")
+        finally:
+            os.close(descriptor)
+
+    def _receivers(self, owner: identity.Account | None) -> tuple[int, int]:
+        uid, gid = (owner.uid, owner.gid) if owner is not None else (-1, -1)
+        if self._settings.chown_socket:
+            user, _, group = self._settings.chown_socket.partition(":")
+            uid = identity.user_id(user) if user else uid
+            gid = identity.group_id(group) if group else gid
+        return uid, gid
 
     def listen(self, backlog: int) -> None:
         """Begin to listen on the new ones.

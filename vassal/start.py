@@ -140,6 +140,7 @@ class Start:
             bound.bind(as_root=True, owner=who)
         at_start.run_as_root(verdict.why_not_own)
         if verdict.own and who is not None:
+            bound.bind_and_give(who)
             self._become(who)
         self._open_logs(settings)
         bound.bind(as_root=False)

@@ -50,15 +50,46 @@ def test_a_socket_given_to_another_user_stays_so_through_a_reload(realm):
     assert "cannot" not in realm.emperor.vassal_log("app")
 
 
-def test_a_socket_in_a_users_directory_is_bound_by_that_user(realm):
+@pytest.mark.parametrize("forked", ["true", "false"])
+def test_a_socket_in_a_users_directory_is_bound_by_that_user_and_given_away_by_root(realm, forked):
+    """``chown USER:www-data /run/uwsgi`` before the start, ``chown-socket = USER:www-data``: as many guides say."""
+    user, web = realm.new_user(), realm.new_user()
+    home = realm.directory_of(user)
+    path = home / "app.sock"
+    given = f"{user.pw_name}:{web.pw_name}"
+    options = {"uid": user.pw_name, "chmod_socket": "660", "chown_socket": given, "fork_server": forked}
+    realm.drop("app", inspector_text(path, **options))
+    realm.emperor.wait_state("app", "running")
+    assert facts(path) == (0o660, user.pw_uid, web.pw_gid)
+    told = ask(path, "identity")
+    assert told["uids"] == [user.pw_uid] * 3
+    assert web.pw_gid not in told["groups"]
+    realm.emperor.cli("reload", "app", check=True)
+    assert facts(path) == (0o660, user.pw_uid, web.pw_gid)
+    assert "cannot" not in realm.emperor.vassal_log("app")
+
+
+def test_a_socket_in_a_sticky_directory_stays_its_users_who_must_remove_it(realm):
+    user, web = realm.new_user(), realm.new_user()
+    shared = realm.path / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    path = shared / "app.sock"
+    options = {"uid": user.pw_name, "chmod_socket": "660", "chown_socket": f"{web.pw_name}:{web.pw_name}"}
+    realm.drop("app", inspector_text(path, **options))
+    realm.emperor.wait_state("app", "running")
+    assert facts(path) == (0o660, user.pw_uid, web.pw_gid)
+    assert "the group counts" in realm.emperor.vassal_log("app")
+
+
+def test_a_socket_in_a_users_directory_is_bound_with_that_users_rights(realm):
     user, other = realm.new_user(), realm.new_user()
     home, foreign = realm.directory_of(user), realm.directory_of(other)
     path = home / "app.sock"
     realm.drop("app", inspector_text(path, uid=user.pw_name, chmod_socket="666", chown_socket=other.pw_name))
     realm.emperor.wait_state("app", "running")
-    assert facts(path) == (0o666, user.pw_uid, user.pw_gid)
-    assert f"cannot give {path} to {other.pw_name}" in realm.emperor.vassal_log("app")
-    realm.drop("thief", inspector_text(foreign / "app.sock", uid=user.pw_name))
+    assert facts(path) == (0o666, other.pw_uid, user.pw_gid)
+    realm.drop("thief", inspector_text(foreign / "app.sock", uid=user.pw_name, chown_socket=other.pw_name))
     found = realm.emperor.wait_state("thief", "backoff", "broken")
     assert "no permission" in found["last_failure"]["reason"]
     assert not list(foreign.iterdir())
