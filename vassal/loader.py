@@ -107,7 +107,8 @@ def load_imports(settings: Settings) -> None:
 
 def _load_target(target: str, callable_: str | None, where: str, option: str) -> WSGIApp:
     path, named = _split_file(target)
-    if "/" in path or path.endswith((".py", ".wsgi")) or os.path.isfile(path):
+    # "shop.wsgi" is the usual name of Django's module, and of a file where there is one.
+    if "/" in path or path.endswith(".py") or os.path.isfile(path):
         return _app_of(_import_file(path, where), named or callable_, option)
     name, _, named_here = target.partition(":")
     return _app_of(_import_module(name.strip(), where), named_here.strip() or callable_, option)

@@ -158,3 +158,17 @@ print(os.waitstatus_to_exitcode(os.waitpid(sys.modules["forks"].child, 0)[1]))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout == f"{status}\n", done.stderr
+
+
+@pytest.mark.parametrize("target", ["blog.wsgi", "blog.wsgi:application"])
+def test_a_mounted_module_may_be_called_wsgi(project, target):
+    (project / "blog").mkdir()
+    (project / "blog" / "wsgi.py").write_text(APP.format(name="application"))
+    assert load(mount=(("/blog", target),)).mounts[0][1]({}, None) == ["application"]
+
+
+def test_a_mounted_file_may_be_called_wsgi(project, monkeypatch):
+    monkeypatch.chdir(project)
+    (project / "trac.wsgi").write_text(APP.format(name="application") + APP.format(name="other"))
+    assert load(mount=(("/t", "trac.wsgi"),)).mounts[0][1]({}, None) == ["application"]
+    assert load(mount=(("/t", "trac.wsgi:other"),)).mounts[0][1]({}, None) == ["other"]
