@@ -1,7 +1,8 @@
 """The PROXY protocol, versions 1 and 2 (haproxy.org, doc/proxy-protocol.txt): who is behind a load balancer.
 
-Read only from peers that are trusted proxies, and there always demanded: who may say for whom he speaks must say it.
-The one danger is a client that says it itself, hence the trust is decided by whoever calls this.
+Read only from peers that are trusted proxies. As in uWSGI it may be missing: a health check from the same machine or
+container speaks for itself. The one danger is a client that says it itself, hence the trust is decided by whoever calls
+this.
 """
 
 from __future__ import annotations
@@ -34,15 +35,15 @@ _V2_FAMILIES = {0x11: (socket.AF_INET, 4), 0x21: (socket.AF_INET6, 16)}
 def read(data: bytes) -> tuple[tuple[str, str] | None, int] | None:
     """Return ((client's address, port), length of the header); None: it is not complete.
 
-    The address is None where the proxy speaks for itself (a health check) or does not know (``UNKNOWN``, ``LOCAL``).
+    The address is None where the proxy speaks for itself (no header, ``LOCAL``) or does not know (``UNKNOWN``).
 
     Raises:
-        Refused: there is no such header, or a malformed one.
+        Refused: a malformed header.
     """
     if data[:12] == V2_SIGNATURE[: len(data)]:
         return _read_v2(data)
     if data[:6] != b"PROXY "[: len(data)]:
-        raise Refused(400, "no PROXY header from a trusted proxy (enable-proxy-protocol)")
+        return None, 0
     end = data.find(b"\r\n", 0, V1_LIMIT)
     if end < 0:
         if len(data) >= V1_LIMIT:

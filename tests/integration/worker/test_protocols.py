@@ -172,6 +172,7 @@ INET6 = socket.inet_pton(socket.AF_INET6, "2001:db8::9") * 2 + struct.pack("!HH"
         (V2 + struct.pack("!BBH", 0x21, 0x11, len(INET) + 5) + INET + b"\x04\0\x02ab", "192.0.2.9"),
         (V2 + struct.pack("!BBH", 0x21, 0x21, len(INET6)) + INET6, "2001:db8::9"),
         (V2 + struct.pack("!BBH", 0x20, 0, 0), "127.0.0.1"),
+        (b"", "127.0.0.1"),
     ],
 )
 def test_the_client_behind_a_proxy(start_worker, header, client, bytewise):
@@ -195,7 +196,6 @@ def test_the_client_behind_a_proxy(start_worker, header, client, bytewise):
         b"PROXY " + b"x" * 200,
         V2 + struct.pack("!BBH", 0x31, 0x11, len(INET)) + INET,
         V2 + struct.pack("!BBH", 0x21, 0x11, 4) + INET[:4],
-        b"",
     ],
 )
 def test_a_proxy_that_says_nothing_sensible_is_refused(start_worker, header):

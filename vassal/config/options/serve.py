@@ -47,7 +47,7 @@ OPTIONS: tuple[Option, ...] = (
     option(
         "enable-proxy-protocol",
         FLAG,
-        "take the client's address from a PROXY protocol header",
+        "take the client's address from a PROXY protocol header, where a trusted proxy sends one",
         "http-enable-proxy-protocol",
     ),
     option("http-timeout", seconds(), "how long to wait for the bytes of an HTTP client"),
