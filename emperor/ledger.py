@@ -88,11 +88,14 @@ class Ledger:
 
     def disarm(self, alarm: Alarm, number: int = 0) -> None:
         """Drop one alarm, if it is set."""
-        self.change(alarms={key: at for key, at in self.vassal.alarms.items() if key != (alarm, number)})
+        if (alarm, number) in self.vassal.alarms:
+            self.change(alarms={key: at for key, at in self.vassal.alarms.items() if key != (alarm, number)})
 
     def disarm_all(self, number: int) -> None:
         """Drop all alarms of one generation."""
-        self.change(alarms={key: at for key, at in self.vassal.alarms.items() if key[1] != number})
+        kept = {key: at for key, at in self.vassal.alarms.items() if key[1] != number}
+        if len(kept) < len(self.vassal.alarms):
+            self.change(alarms=kept)
 
     def note(self, stage: str, reason: str, detail: str = "") -> None:
         """Keep why it failed."""

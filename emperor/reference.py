@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from emperor.options import OPTIONS
 from emperor.settings import EMPEROR, EmperorSettings
 from vassal.config import Settings
-from vassal.config.option import ACCEPTED, PLANNED, REFUSED, SUPPORTED, VERDICTS, Option
+from vassal.config.option import ACCEPTED, REFUSED, SUPPORTED, VERDICTS, Option
 from vassal.config.options import app, beside, logs, serve, words
 from vassal.config.table import VASSAL
 from vassal.config.uwsgi_names import NAMES
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 MEANINGS = {
     SUPPORTED: "works, as told below",
-    PLANNED: "is read and checked, but nothing uses it yet; a warning says so",
     ACCEPTED: "may stand in a file and has no effect here",
     REFUSED: "would mislead if it were ignored: an error, unless `ignore-refused = NAME` lists it",
 }
@@ -68,7 +67,7 @@ def page() -> str:
     values = defaults_of(Settings)
     for title, rows in FAMILIES:
         lines += [f"## {title}", "", *_table(rows, values), ""]
-    own = tuple(row for row in OPTIONS if row.verdict in (SUPPORTED, PLANNED))
+    own = tuple(row for row in OPTIONS if row.verdict == SUPPORTED)
     lines += ["# In the emperor's file", "", *_table(own, defaults_of(EmperorSettings)), ""]
     for verdict, title in ((ACCEPTED, "Without effect"), (REFUSED, "Refused")):
         lines += [f"# {title}", "", *_grouped(known, verdict), ""]

@@ -17,7 +17,7 @@ from emperor.reference import FAMILIES, default_of, defaults_of, value_of
 from emperor.settings import EmperorSettings
 from vassal import __version__
 from vassal.config import Settings
-from vassal.config.option import PLANNED, SUPPORTED
+from vassal.config.option import SUPPORTED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -131,13 +131,12 @@ _VASSALS = "The section is [uwsgi], or [vassal]. It is read at each start and re
 def _options(rows: Iterable[Option], values: Mapping[str, Any]) -> list[str]:
     lines = []
     for row in rows:
-        if row.verdict not in (SUPPORTED, PLANNED):
+        if row.verdict != SUPPORTED:
             continue
         value, default = value_of(row).replace("`", "").replace("\\|", "|"), default_of(row, values)
         lines += [".TP", f"\\fB{_text(row.name)}\\fR" + (f" = \\fI{_text(value)}\\fR" if value else "")]
         more = [f"Also {', '.join(row.aliases)}."] if row.aliases else []
         more += [f"Default: {default}."] if default else []
-        more += ["Read and checked, but not used yet."] if row.verdict == PLANNED else []
         lines.append(_text(" ".join([row.help.rstrip(".") + ".", *more])))
     return lines
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from vassal.config.catalogue import plugin_verdict
 from vassal.config.errors import Note
 from vassal.config.language import ENVIRONMENT, SETS
-from vassal.config.option import ACCEPTED, PLANNED, REFUSED, SUPPORTED
+from vassal.config.option import ACCEPTED, REFUSED, SUPPORTED
 from vassal.config.settings import SocketSpec
 from vassal.config.types import ADDRESS, ADDRESSES, PATH, PATHS, uncommented
 from vassal.config.uwsgi_names import NAMES
@@ -55,7 +55,7 @@ class Build:
         self._look_ahead()
         for entry in self._reading.entries:
             row = self._table.own(entry.option)
-            if row is not None and row.verdict in (SUPPORTED, PLANNED):
+            if row is not None and row.verdict == SUPPORTED:
                 self._take(entry, row)
             else:
                 self._other(entry)
@@ -81,8 +81,6 @@ class Build:
     # --- options of the table -------------------------------------------------------------------------------------
 
     def _take(self, entry: Entry, row: Option) -> None:
-        if row.verdict == PLANNED:
-            self._note(entry, "warning", f"{entry.option} is planned: it is read, but nothing uses it yet")
         if row.own and entry.option in self._reading.referenced:
             what = f"{entry.option} is an option here, and %({entry.option}) refers to it"
             self._note(entry, "warning", f"{what}: for a placeholder alone write set-ph = {entry.option}=…")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from vassal.config.types import Type
 
-SUPPORTED, PLANNED, ACCEPTED, REFUSED = VERDICTS = ("supported", "planned", "accepted", "refused")
+SUPPORTED, ACCEPTED, REFUSED = VERDICTS = ("supported", "accepted", "refused")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Option:
         name: as it is written in files.
         type: how its value is read; None for words of the language, which have no value of their own.
         help: one line.
-        verdict: one of `VERDICTS`: ``planned`` is read and typed, but nothing uses it yet.
+        verdict: one of `VERDICTS`.
         field: its field in the settings, or "" if it has none.
         aliases: other names for the same.
         protocol: of options that name a socket: ``http`` or ``uwsgi``.

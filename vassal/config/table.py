@@ -1,6 +1,6 @@
 """The one option table: every name that a vassal's file may hold, and what becomes of it.
 
-The rows are what is offered, or will be; `vassal.config.catalogue` judges all other names. The one thing that can go
+The rows are what is offered; `vassal.config.catalogue` judges all other names. The one thing that can go
 wrong here is a name with two meanings: it is refused when the table is built.
 """
 
@@ -36,7 +36,7 @@ class Table:
                 self._names[name] = row
 
     def own(self, name: str) -> Option | None:
-        """Return the row of a supported or planned option, or None."""
+        """Return the row of an option that is in the table itself, or None."""
         return self._names.get(name)
 
     def find(self, name: str) -> Option | None:

@@ -7,7 +7,7 @@ import pytest
 from emperor.settings import EMPEROR, EmperorSettings
 from vassal.config import Settings, families
 from vassal.config.catalogue import plugin_verdict
-from vassal.config.option import ACCEPTED, PLANNED, REFUSED, SUPPORTED, VERDICTS, option
+from vassal.config.option import ACCEPTED, REFUSED, SUPPORTED, VERDICTS, option
 from vassal.config.table import VASSAL, Table
 from vassal.config.types import FLAG, TEXT
 from vassal.config.uwsgi_names import NAMES
@@ -50,7 +50,7 @@ def test_every_name_has_a_verdict_with_a_reason(table):
             assert row.reason, name
         if row.verdict == REFUSED:
             assert row.instead, name
-        if row.verdict in (SUPPORTED, PLANNED):
+        if row.verdict == SUPPORTED:
             assert row.help, name
 
 

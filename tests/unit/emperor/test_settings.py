@@ -7,7 +7,7 @@ import pytest
 from emperor.options import OPTIONS
 from emperor.settings import EMPEROR, EmperorSettings, load_emperor, read_emperor
 from vassal.config import ConfigError, Inject, load_vassal
-from vassal.config.option import ACCEPTED, PLANNED, REFUSED, SUPPORTED
+from vassal.config.option import ACCEPTED, REFUSED, VERDICTS
 from vassal.config.table import VASSAL
 
 DEBIAN = """\
@@ -250,7 +250,7 @@ def test_every_field_has_a_row():
 
 def test_rows_without_effect_say_why():
     for row in OPTIONS:
-        assert row.verdict in (SUPPORTED, PLANNED, ACCEPTED, REFUSED)
+        assert row.verdict in VERDICTS
         if row.verdict in (ACCEPTED, REFUSED):
             assert row.reason, row.name
         else:
