@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.realm import Realm
-from tests.harness import ROOT, EmperorProcess, unavailable
+from tests.harness import ROOT, EmperorProcess, unavailable, write_app
 
 EXAMPLES = ROOT / "examples"
 MEGABYTE = 1 << 20
@@ -24,6 +24,15 @@ PROBE = f"""
 import sys, celery, django, flask, whitenoise
 sys.exit(sys.version_info[:2] != {sys.version_info[:2]})
 """
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Path:
+    """A directory with the app of `write_app`, which answers "one"."""
+    directory = tmp_path / "app"
+    directory.mkdir()
+    write_app(directory, "app", "one")
+    return directory
 
 
 @pytest.fixture(scope="session")

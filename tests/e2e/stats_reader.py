@@ -54,7 +54,9 @@ class Terminal:
 
     def _run(self, *words: str) -> str:
         env = {**os.environ, "LC_ALL": "C.UTF-8", "TERM": "screen", "SHELL": "/bin/sh"}
-        env.pop("TMUX", None)
+        # Curses believes COLUMNS and LINES rather than the terminal; a test run by pytest-xdist has them.
+        for name in ("TMUX", "COLUMNS", "LINES"):
+            env.pop(name, None)
         done = subprocess.run([*self._tmux, *words], capture_output=True, text=True, env=env, check=False, timeout=20)
         assert done.returncode == 0, f"tmux {words}: {done.stderr}"
         return done.stdout

@@ -8,17 +8,9 @@ import pytest
 
 from emperor.hearing import FARTHEST, _until
 from tests.clients import http_get
-from tests.harness import command_line, free_port, process_name, vassal_text, wait_until, write_app, write_file
+from tests.harness import command_line, free_port, process_name, vassal_text, wait_until, write_file
 
 SERVES = "def application(e, s):\n    s('200 OK', [])\n    return [b'one']\n"
-
-
-@pytest.fixture
-def app(tmp_path):
-    directory = tmp_path / "app"
-    directory.mkdir()
-    write_app(directory, "app", "one")
-    return directory
 
 
 def get(port):

@@ -2,17 +2,7 @@
 
 import json
 
-import pytest
-
-from tests.harness import command_line, free_port, vassal_text, wait_until, write_app
-
-
-@pytest.fixture
-def app(tmp_path):
-    directory = tmp_path / "app"
-    directory.mkdir()
-    write_app(directory, "app", "one")
-    return directory
+from tests.harness import command_line, free_port, vassal_text, wait_until
 
 
 def titled(emperor, *words):

@@ -21,14 +21,6 @@ ESCAPE = "import os,time;os.fork() and os._exit(0);os.setsid();os.fork() and os.
 AWAY = f'{sys.executable} -c \'{ESCAPE}open("NAME","w").write(str(os.getpid()));time.sleep(600)\''
 
 
-@pytest.fixture
-def app(tmp_path):
-    directory = tmp_path / "app"
-    directory.mkdir()
-    write_app(directory, "app", "one")
-    return directory
-
-
 def drop(emperor, app, name, *lines, **options):
     port = free_port()
     emperor.write(name, vassal_text(port, chdir=app, **options) + "\n".join(lines) + "\n")

@@ -4,20 +4,11 @@ import os
 import signal
 import socket
 import time
-from pathlib import Path
 
 import pytest
 
 from tests.clients import HttpClient, LoadGenerator, http_get, refuses
 from tests.harness import command_line, free_port, process_name, touch_file, vassal_text, wait_until, write_app
-
-
-@pytest.fixture
-def app(tmp_path: Path) -> Path:
-    directory = tmp_path / "app"
-    directory.mkdir()
-    write_app(directory, "app", "one")
-    return directory
 
 
 def sleeping(emperor):

@@ -10,7 +10,7 @@ import pytest
 from tests import uwsgi_stats
 from tests.clients import http_get
 from tests.e2e.stats_reader import read_raw, read_stats, refuses_at_once, uwsgitop
-from tests.harness import free_port, vassal_text, wait_until, write_app
+from tests.harness import free_port, vassal_text, wait_until
 
 STATUS = {
     "name": str,
@@ -29,14 +29,6 @@ STATUS = {
     "daemons": list,
 }
 """What `emperor status --json` promises; beside what may be null: `last_failure`, `next_retry`."""
-
-
-@pytest.fixture
-def app(tmp_path):
-    directory = tmp_path / "app"
-    directory.mkdir()
-    write_app(directory, "app", "one")
-    return directory
 
 
 def check_status(emperor, path):
@@ -76,7 +68,7 @@ def test_a_fleet_as_its_monitors_see_it(start_emperor, app, tmp_path):
     assert os.lstat(path).st_mode & 0o777 == 0o660
     began = int(time.time())
     web = free_port()
-    text = vassal_text(web, chdir=app, processes=2) + "cron = @daily true\n"
+    text = vassal_text(web, chdir=app, processes=2, loyalty=1) + "cron = @daily true\n"
     emperor.write("blog", text)
     nap = f"{tmp_path}/nap.sock"
     emperor.write("nap", vassal_text(1, chdir=app, idle=1, die_on_idle="true").replace("127.0.0.1:1", nap))

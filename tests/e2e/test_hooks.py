@@ -8,17 +8,9 @@ import pytest
 from tests.clients import http_get
 from tests.e2e.asking import inspector_text
 from tests.e2e.realm import own
-from tests.harness import command_line, free_port, vassal_text, wait_until, write_app, write_file
+from tests.harness import command_line, free_port, vassal_text, wait_until, write_file
 
 PHASES = ("asap", "as-user", "pre-app", "post-app", "master-start", "accepting1-once", "as-user-atexit")
-
-
-@pytest.fixture
-def app(tmp_path):
-    directory = tmp_path / "app"
-    directory.mkdir()
-    write_app(directory, "app", "one")
-    return directory
 
 
 def page(port):

@@ -2,9 +2,6 @@
 
 import os
 import shutil
-from pathlib import Path
-
-import pytest
 
 from tests.clients import http_get
 from tests.harness import (
@@ -16,14 +13,6 @@ from tests.harness import (
     wait_until,
     write_app,
 )
-
-
-@pytest.fixture
-def app(tmp_path: Path) -> Path:
-    directory = tmp_path / "app"
-    directory.mkdir()
-    write_app(directory, "app", "one")
-    return directory
 
 
 def running(emperor, name, generation=None):

@@ -14,14 +14,6 @@ from tests.harness import command_line, free_port, touch_file, vassal_text, wait
 
 
 @pytest.fixture
-def app(tmp_path):
-    directory = tmp_path / "app"
-    directory.mkdir()
-    write_app(directory, "app", "one")
-    return directory
-
-
-@pytest.fixture
 def on_demand(start_emperor):
     """Starts an emperor with these settings of its own."""
 

@@ -109,14 +109,6 @@ def _subreaper():
     assert ctypes.CDLL(None).prctl(sessions.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0) == 0
 
 
-@pytest.fixture
-def bench(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    made = Bench(monkeypatch, tmp_path)
-    yield made
-    made.close()
-
-
 def lives(pid):
     found = sessions.look(int(pid))
     return found is not None and found.state not in "ZX"

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from tests.clients import HttpClient, LoadGenerator, http_get, refuses, uwsgi_packet
+from tests.e2e.stats_reader import Terminal
 from tests.harness import EmperorProcess, free_port, touch_file, vassal_text, wait_until, write_file
 
 OBEDIENT = """
@@ -105,6 +106,17 @@ def test_the_text_of_a_vassal_names_its_options():
     text = vassal_text(8001, "shop:app", lazy_apps="true", env="A=b")
     expected = "[uwsgi]\nhttp-socket = 127.0.0.1:8001\nmodule = shop:app\nlazy-apps = true\nenv = A=b\n"
     assert text == expected
+
+
+WIDE = "import curses; s = curses.initscr(); s.addstr('x' * 150); s.refresh(); s.getch()"
+
+
+def test_a_terminal_has_the_width_that_it_is_given_whatever_that_of_the_test_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("LINES", "24")
+    with Terminal(tmp_path, f'{sys.executable} -c "{WIDE}"') as terminal:
+        lines = wait_until(terminal.screen, 20, "a screen")
+    assert lines == ["x" * 150]
 
 
 class OneAnswer:

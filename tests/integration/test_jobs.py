@@ -75,14 +75,6 @@ class Bench:
             wait_until(lambda one=one: (self.reap(), not one.busy)[1], 10)
 
 
-@pytest.fixture
-def bench(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    made = Bench(monkeypatch, tmp_path)
-    yield made
-    made.close()
-
-
 def test_a_job_runs_once_in_each_minute_and_its_output_is_tagged(bench):
     bench.make(cron=("* * * * * echo hello; echo x >> ran",))
     bench.jobs.activate(0, ())
