@@ -8,8 +8,8 @@ VENV := .venv
 APPS := .venv-apps
 PIP := -m pip --quiet --disable-pip-version-check
 PYTEST_ARGS ?=
-# Tests at once; JOBS=2 takes half the time, but one screen test needs the shorter folder names of 0 (one by one).
-JOBS ?= 0
+# Tests at once: 0 one by one, auto one for each processor, or a number.
+JOBS ?= auto
 DEMO_ARGS ?=
 BENCH_ARGS ?=
 FUZZ_SECONDS ?= 60
@@ -23,8 +23,8 @@ help: ## Show this list
 demo: $(VENV)/.installed $(APPS)/.installed ## Serve three example apps; Ctrl-C stops them (DEMO_ARGS=--check: try and stop)
 	@exec $(VENV)/bin/python examples/demo.py $(DEMO_ARGS)
 
-test: $(VENV)/.installed-dev $(APPS)/.installed ## Run all tests (PYTEST_ARGS="-k reload", JOBS=2: two at a time)
-	$(VENV)/bin/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+test: $(VENV)/.installed-dev $(APPS)/.installed ## Run all tests (PYTEST_ARGS="-k reload", JOBS=0: one by one)
+	$(VENV)/bin/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
 
 test-deb: $(VENV)/.installed-dev ## Build the Debian package, install and run it in Debian 12 and 13 (root)
 	$(VENV)/bin/python -m pytest tests/debian $(PYTEST_ARGS)

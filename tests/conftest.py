@@ -23,7 +23,7 @@ hypothesis.settings.register_profile("busy", deadline=None, suppress_health_chec
 hypothesis.settings.load_profile("busy")  # no test asserts a speed: machines that run tests are busy
 
 _emperors: dict[str, list[EmperorProcess]] = {}
-"""The emperors that a running test started, by node id: their logs go into the report when it fails."""
+"""The emperors of a running test or module, by node id: their logs go into the report when a test fails."""
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -39,7 +39,8 @@ def pytest_runtest_makereport(
 ) -> Iterator[None]:  # the hook's result is passed through
     report = yield
     if report.failed:
-        for number, emperor in enumerate(_emperors.get(item.nodeid, []), 1):
+        started = [*_emperors.get(item.nodeid, []), *_emperors.get(item.nodeid.partition("::")[0], [])]
+        for number, emperor in enumerate(started, 1):
             report.sections.append((f"emperor {number}", emperor.report()))
     if call.when == "teardown":
         _emperors.pop(item.nodeid, None)
@@ -68,6 +69,23 @@ def make_emperor(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cal
 def start_emperor(make_emperor: Callable[..., EmperorProcess]) -> Callable[..., EmperorProcess]:
     """A factory like make_emperor whose emperors are started and ready."""
     return lambda directory=None, **arguments: make_emperor(directory, **arguments).start()
+
+
+@pytest.fixture(scope="module")
+def start_shared_emperor(request: pytest.FixtureRequest) -> Iterator[Callable[..., EmperorProcess]]:
+    """A factory like start_emperor, of emperors that the tests of a module share, closed after the last of them."""
+    made = _emperors.setdefault(request.node.nodeid, [])
+
+    with contextlib.ExitStack() as closing:
+
+        def start(directory: Path, **arguments: object) -> EmperorProcess:
+            emperor = EmperorProcess(directory, **arguments)
+            made.append(emperor)
+            closing.callback(emperor.close)
+            return emperor.start()
+
+        yield start
+    _emperors.pop(request.node.nodeid)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ started, so it counts the children of a subreaper (tests/nanny.py) instead of th
 
 import contextlib
 import functools
+import json
 import os
 import random
 import select
@@ -323,6 +324,12 @@ class EmperorProcess:
     def statuses(self) -> dict[str, dict[str, Any]]:
         """The fleet, by name: asked on the control socket, which costs no process as ``emperor status --json`` does."""
         return {vassal["name"]: vassal for vassal in ControlClient(str(self.control)).status()}
+
+    def ask_and_leave(self, name: str) -> None:
+        """Ask for one vassal's status as a client does who does not wait for the answer."""
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(self.control))
+            client.sendall(json.dumps({"command": "status", "names": [name]}).encode() + b"\n")
 
     def status(self, name: str) -> dict[str, Any] | None:
         """One vassal's status; None when there is no such vassal."""

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from emperor.control_client import ControlClient
 from tests.clients import HttpClient, LoadGenerator, http_get, refuses
 from tests.harness import command_line, free_port, process_name, touch_file, vassal_text, wait_until, write_app
 
@@ -344,12 +345,17 @@ def test_an_address_within_one_that_stays_rolls_back(emperor, app):
     assert answer(port) == "one"
 
 
-def test_a_client_that_asks_for_status_all_day_kills_nobody(emperor, app):
+def test_clients_that_ask_for_status_all_day_kill_nobody(emperor, app):
     serve(emperor, app)
-    pid = emperor.status("blog")["pid"]
-    for _ in range(700):
-        emperor.status("blog")
-    assert emperor.status("blog")["pid"] == pid
+    client = ControlClient(str(emperor.control))
+    for _ in range(35):
+        for _ in range(20):  # well below the number of clients that are let in at once
+            emperor.ask_and_leave("blog")
+        assert client.status(["blog"])[0]["generation"] == 1
+    # What a generation says comes in order: once this has come, all its answers have.
+    os.kill(emperor.status("blog")["pid"], signal.SIGHUP)
+    emperor.wait_state("blog", "running", generation=2)
+    assert "broke the contract" not in emperor.log.read_text()
 
 
 BROKEN = {
