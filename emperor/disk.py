@@ -81,7 +81,7 @@ _AT_FILE = {"chdir": _DIRECTORY}
 _PARENTS_AT_FILE = ("logto", "logto2", "daemonize", "log_backupname", "pidfile", "safe_pidfile")
 """Likewise; the file itself need not be there, but its directory."""
 _LOGGERS = ("logger", "req_logger")
-"""Places for log lines, of which files are relative to the file's directory."""
+"""Places for log lines, of which files are relative to the working directory."""
 _AFTER_CHDIR = {
     "wsgi_file": _FILE,
     "virtualenv": _DIRECTORY,
@@ -169,7 +169,7 @@ class _Look:
     def logger(self, entry: Entry, text: str) -> None:
         path = log_file(text)
         if path and not _OPEN_END.search(path):
-            self.parent(entry, os.path.join(self.base, path))
+            self.parent(entry, os.path.join(self.directory, path))
 
     def parent(self, entry: Entry, path: str) -> None:
         directory = os.path.dirname(path)

@@ -108,6 +108,18 @@ def weakness(path: str, owner: tuple[int, int] = (0, 0)) -> str | None:
     return None
 
 
+def roots_alone(directory: str) -> bool:
+    """Return whether root may make something in `directory`: nobody else could have put another thing in its place."""
+    if weakness(directory) is not None:
+        return False
+    try:
+        mode = os.stat(directory).st_mode
+    except OSError:
+        return False  # making it there, later, says why it cannot be
+    # A sticky directory keeps root's entries safe, but there are others' entries in it too.
+    return not mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
 def _way(path: str) -> Iterator[str]:
     """Yield each entry on the way to `path`: links themselves, and what they lead through."""
     yield "/"

@@ -18,7 +18,7 @@ from vassal.logbook.sinks import DescriptorSink
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-CREATED = 0o644
+CREATED = 0o640
 """Mode of a log file that is made, before the umask."""
 
 _who = ["vassal"]
@@ -179,7 +179,7 @@ def _why(path: str, error: OSError) -> str:
         if stat.S_ISSOCK(mode):
             return "not a regular file but a socket"
     if isinstance(error, PermissionError):
-        return f"{error.strerror} for user {os.geteuid()}"
+        return f"{error.strerror} for user {os.geteuid()}, who must be able to write it or to make it there"
     return error.strerror or str(error)
 
 

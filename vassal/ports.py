@@ -309,15 +309,7 @@ def _is_roots(address: net.Address) -> bool:
         return True
     if not address.is_path:
         return False
-    directory = os.path.dirname(address.path)
-    if identity.weakness(directory) is not None:
-        return False
-    try:
-        mode = os.stat(directory).st_mode
-    except OSError:
-        return False  # binding there, later, says why it cannot be
-    # A sticky directory keeps root's entries safe, but there are others' entries in it too.
-    return not mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return identity.roots_alone(os.path.dirname(address.path))
 
 
 def _clamp(backlog: int) -> int:

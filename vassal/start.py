@@ -29,7 +29,7 @@ from vassal import (
 from vassal.config import ConfigError, Inject, Settings, load_vassal
 from vassal.config.reader import default_reader
 from vassal.failing import StartError, fail, post
-from vassal.logbook import outlet
+from vassal.logbook import early, outlet
 from vassal.unedited import Files
 
 if TYPE_CHECKING:
@@ -131,6 +131,7 @@ class Start:
         directory = os.path.join(self._base, settings.chdir or "")
         if address:
             settings = ondemand.with_address(settings, address, directory)
+        settings = early.rooted(settings, directory)
         if self._contract.purpose == "jobs":
             settings = replace(settings, sockets=(), stats=None)
         bound = ports.Ports(settings, directory, self._offers_for(uid))
@@ -141,6 +142,7 @@ class Start:
         at_start.run_as_root(verdict.why_not_own)
         if verdict.own and who is not None:
             bound.bind_and_give(who)
+            early.provide(settings, self._base, who)
             self._become(who)
         self._open_logs(settings)
         bound.bind(as_root=False)

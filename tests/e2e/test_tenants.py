@@ -120,6 +120,44 @@ def test_a_link_in_the_place_of_a_file_is_not_followed(realm, option, whose):
     assert facts(victim)[1] == (user.pw_uid if whose == "user" else 0)
 
 
+@pytest.mark.parametrize("option", ["logto", "logger", "req-logger", "daemonize"])
+def test_a_log_in_roots_directory_is_made_by_root_and_given_to_the_user(realm, option):
+    """``logto = /var/log/uwsgi/%n.log`` with ``uid = www-data``: as many guides say."""
+    user = realm.new_user()
+    place = realm.path / "log"
+    place.mkdir(0o755)
+    old = place / "app.log"
+    old.write_text("of uWSGI\n")
+    old.chmod(0o640)
+    fresh = place / "fresh.log"
+    kind = "file:" if "logger" in option else ""
+    ports = free_port(), free_port()
+    for name, path, port in (("app", old, ports[0]), ("fresh", fresh, ports[1])):
+        realm.drop(name, inspector_text(port, uid=user.pw_name, **{option: f"{kind}{path}"}))
+        realm.emperor.wait_state(name, "running")
+        assert ask(port, "identity")["uids"] == [user.pw_uid] * 3
+        wait_until(lambda path=path: "GET" in path.read_text() or "POST" in path.read_text(), 10, "a request's line")
+        assert facts(path) == (0o640, user.pw_uid, user.pw_gid)
+    assert old.read_text().startswith("of uWSGI\n")
+
+
+def test_a_log_that_has_another_name_or_owner_is_not_given_away(realm):
+    user, other = realm.new_user(), realm.new_user()
+    place = realm.path / "log"
+    place.mkdir(0o755)
+    victim = realm.path / "victim"
+    victim.write_text("precious")
+    (place / "linked.log").hardlink_to(victim)
+    (place / "soft.log").symlink_to(victim)
+    (place / "theirs.log").write_text("")
+    own(place / "theirs.log", other, 0o600)
+    for name in ("linked", "soft", "theirs"):
+        realm.drop(name, inspector_text(free_port(), uid=user.pw_name, logto=place / f"{name}.log"))
+        realm.wait_refused(name, "cannot open the log")
+    assert (victim.read_text(), facts(victim)[1:]) == ("precious", (0, 0))
+    assert facts(place / "theirs.log") == (0o600, other.pw_uid, other.pw_gid)
+
+
 def test_logs_and_pidfile_are_written_by_the_user(realm):
     user = realm.new_user()
     home = realm.directory_of(user)

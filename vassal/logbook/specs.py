@@ -5,6 +5,7 @@ The one danger is a log that goes nowhere: what is not plainly one of the kinds 
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 
@@ -102,6 +103,20 @@ def _file(name: str, argument: str) -> Spec:
         raise ValueError("maxsize: expected bytes")
     spec = at_path(found["logfile"], name)
     return Spec(spec.kind, name, spec.target, int(size), found.get("backupname", ""))
+
+
+def rooted(text: str, directory: str) -> str:
+    """Return a ``logger`` line whose file, if it names one, is absolute; relative ones are taken from `directory`."""
+    spec = parse(text)
+    if spec.kind != "file":
+        return text
+    path = os.path.join(directory, spec.target)
+    name = f"{spec.name} " if spec.name else ""
+    if not (spec.maxsize or spec.backupname or "=" in path):
+        return f"{name}file:{path}"
+    size = f",maxsize={spec.maxsize}" if spec.maxsize else ""
+    backup = f",backupname={os.path.join(directory, spec.backupname)}" if spec.backupname else ""
+    return f"{name}file:logfile={path}{size}{backup}"
 
 
 def at_path(path: str, name: str = "") -> Spec:

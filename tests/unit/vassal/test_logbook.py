@@ -491,3 +491,21 @@ def test_a_line_behind_a_torn_one_stands_by_itself(monkeypatch):
         monkeypatch.undo()
     assert b"".join(written) == b"one\ntwot\nsix\n"
     assert sink.take_losses() == (3, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("file:a.log", "file:/srv/x/a.log"),
+        ("file:./logs/a.log", "file:/srv/x/./logs/a.log"),
+        ("err file:/var/a.log", "err file:/var/a.log"),
+        ("file file:file", "file file:/srv/x/file"),
+        ("e file:logfile=a,maxsize=5,backupname=b", "e file:logfile=/srv/x/a,maxsize=5,backupname=/srv/x/b"),
+        ("stdio", "stdio"),
+        ("file:/dev/stdout", "file:/dev/stdout"),
+        ("syslog:a,daemon", "syslog:a,daemon"),
+    ],
+)
+def test_a_relative_logger_is_taken_from_the_working_directory(text, expected):
+    assert specs.rooted(text, "/srv/x") == expected
+    assert specs.parse(expected).kind == specs.parse(text).kind
