@@ -331,7 +331,7 @@ def _facts(listener: Listener, settings: Settings) -> dict[str, Any]:
     """Return what the environ of every request on `listener` begins with (PEP 3333, RFC 3875)."""
     name: Any = listener.sock.getsockname()
     if listener.sock.family == socket.AF_UNIX:
-        host, port = socket.gethostname(), ""
+        host, port = socket.gethostname(), "80"  # "can never be empty strings" (PEP 3333); uWSGI says 80, too
     else:
         host, port = name[0], str(name[1])
         if host in ("0.0.0.0", "::"):

@@ -298,6 +298,7 @@ def test_untrusted_peers_cannot_choose_their_scheme_or_address(start_worker):
     assert '"REMOTE_ADDR": "127.0.0.1"' in direct
     through = http_get(worker.unix, "/environ", **headers).text
     assert '"wsgi.url_scheme": "https"' in through
+    assert '"SERVER_PORT": "80"' in through
     assert '"REMOTE_ADDR": "192.0.2.1"' in through
 
 
