@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vassal.config.line_types import HOOKS
@@ -145,6 +146,15 @@ OPTIONS: tuple[Option, ...] = (
     option("hook-as-vassal", HOOKS, "run before each generation, with the rights that its file is read with"),
     option("exec-as-vassal", TEXTS, "hook-as-vassal = exec:COMMAND, after those"),
     *_none(ACCEPTED, "master", "the emperor is its own master"),
+    replace(
+        *_none(
+            ACCEPTED,
+            "cap",
+            "the emperor keeps the rights that it was started with (in a vassal's file it is refused)",
+            "CapabilityBoundingSet= in the unit of its service bounds them",
+        ),
+        misplaced=True,
+    ),
     *_none(ACCEPTED, "emperor-graceful-shutdown", "vassals are always stopped gracefully"),
     *_none(ACCEPTED, "emperor-subreaper early-emperor", "always so"),
     *_none(ACCEPTED, "emperor-tyrant-initgroups", "a vassal has always its owner's groups"),

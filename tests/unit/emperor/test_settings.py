@@ -64,6 +64,25 @@ def test_the_default_file_of_debians_uwsgi_emperor_loads(load):
     assert "vassals-uid" in message
 
 
+def test_the_default_file_of_fedoras_uwsgi_loads(load):
+    settings = load(
+        """\
+[uwsgi]
+uid = uwsgi
+gid = uwsgi
+pidfile = /run/uwsgi/uwsgi.pid
+emperor = /etc/uwsgi.d
+stats = /run/uwsgi/stats.sock
+chmod-socket = 660
+emperor-tyrant = true
+cap = setgid,setuid
+"""
+    )
+    assert (settings.places, settings.tyrant, settings.vassals_uid) == (("/etc/uwsgi.d",), True, "uwsgi")
+    ((line, level, message),) = said(settings, "cap")
+    assert (line, level, "CapabilityBoundingSet=" in message) == (9, "warning", True)
+
+
 def test_vassals_uid_wins_over_uid(load):
     settings = load("[emperor]\nuid = a\nvassals-uid = b\ngid = c\n")
     assert (settings.vassals_uid, settings.vassals_gid) == ("b", "c")
