@@ -302,6 +302,12 @@ class Crew:
         with self.lock:
             return self.ready.pop() if self.ready else None
 
+    @property
+    def exhausted(self) -> bool:
+        """Whether harakiri has struck every thread that may run the app: a request would wait here for nobody."""
+        stuck = [conn for member in tuple(self.members) if (conn := member.serving) is not None and conn.doomed]
+        return len(stuck) >= self.threads
+
     def measure(self, seconds: float) -> None:
         """Take in how long a call took. Only called where it or the mean so far is worth noting."""
         self.average += (seconds - self.average) * _WEIGHT

@@ -331,9 +331,10 @@ class Loop:
                     break
 
     def _better_elsewhere(self, now: float) -> bool:
-        """Whether what waits is better left to other workers: enough waits here, or one of them is free."""
-        limit = self.limits.queue
-        return bool(limit) and (len(self.crew.ready) >= limit or (now < self._defer_until and self.others_free()))
+        """Whether what waits is better left to other workers: enough waits here, one is free, or none here will be."""
+        crew, limit = self.crew, self.limits.queue
+        crowded = bool(limit) and (len(crew.ready) >= limit or (now < self._defer_until and self.others_free()))
+        return crowded or crew.exhausted
 
     # --- time ----------------------------------------------------------------------------------------------------
 

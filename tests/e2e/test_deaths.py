@@ -28,9 +28,9 @@ def app(tmp_path: Path) -> Path:
     return directory
 
 
-def serve(emperor, app, name):
+def serve(emperor, app, name, **options):
     port = free_port()
-    emperor.write(name, vassal_text(port, chdir=app))
+    emperor.write(name, vassal_text(port, chdir=app, **options))
     emperor.wait_state(name, "running")
     return port
 
@@ -182,3 +182,21 @@ def test_what_runs_away_from_an_orphaned_master_is_caught(emperor, app, tmp_path
     os.kill(emperor.status("a")["pid"], signal.SIGKILL)
     emperor.wait_state("a", "running", generation=2)
     wait_until(lambda: not runner(), 10, "the runner to be gone")
+
+
+def test_who_calls_after_harakiri_is_answered_by_the_next_worker(emperor, tmp_path):
+    """The struck worker, whose only thread is stuck, lives on until the next one has loaded the app."""
+    app = tmp_path / "slow"
+    app.mkdir()
+    (app / "app.py").write_text(
+        "import os, time\n"
+        "time.sleep(1 if os.path.exists('struck') else 0)\n"
+        "def application(e, s):\n"
+        "    if e['PATH_INFO'] == '/stuck':\n"
+        "        open('struck', 'w').close()\n"
+        "        time.sleep(600)\n"
+        "    s('200 OK', [])\n    return [b'one']\n"
+    )
+    port = serve(emperor, app, "a", lazy_apps="true", processes=1, harakiri=1)
+    assert http_get(("127.0.0.1", port), "/stuck", timeout=30).status == 504
+    assert http_get(("127.0.0.1", port), "/", timeout=20).text == "one"
