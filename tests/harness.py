@@ -24,6 +24,7 @@ import psutil
 import pytest
 
 from emperor.control_client import ControlClient
+from tests import ahead
 
 T = TypeVar("T")
 
@@ -151,6 +152,8 @@ def vassal_text(port: int, module: str = "app:application", **options: object) -
 class EmperorProcess:
     """A real ``emperor run`` with its own control socket, log directory and place for vassals.
 
+    With `minute_in` the wall clock of the whole fleet is ahead: its next minute begins that many seconds from now.
+
     Attributes:
         directory: everything lives below it; ``vassals`` is the default place, ``logs`` the emperor-log-dir.
         log: what the emperor wrote to standard output and error.
@@ -167,6 +170,7 @@ class EmperorProcess:
         arguments: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         command: Sequence[str] = (),
+        minute_in: float | None = None,
     ) -> None:
         self.directory = directory
         self.vassals = directory / "vassals"
@@ -176,6 +180,10 @@ class EmperorProcess:
         for made in (self.vassals, self.logs):
             made.mkdir(exist_ok=True)
         self.command = list(command) or self._command(places, settings or {}, arguments)
+        if minute_in is not None:
+            seconds = ahead.seconds_to(minute_in)
+            python = ahead.write_python(directory / "python-ahead", seconds)
+            self.command = [sys.executable, ahead.__file__, str(seconds), str(python), *self.command]
         self.env = {**os.environ, **(env or {})}
         self.pid = 0
         self.exitcode: int | None = None

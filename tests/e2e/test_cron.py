@@ -1,4 +1,4 @@
-"""Cron in a real fleet: one wait for the next minute, for a vassal that runs, one that sleeps and one that reloads."""
+"""Cron in a real fleet: one wait for a minute that comes soon; vassals that run, that sleep and that reload."""
 
 import json
 
@@ -13,7 +13,8 @@ def lines(path):
     return path.read_text().splitlines() if path.exists() else []
 
 
-def test_jobs_of_vassals_that_run_sleep_and_reload(emperor, app, tmp_path):
+def test_jobs_of_vassals_that_run_sleep_and_reload(start_emperor, app, tmp_path):
+    emperor = start_emperor(minute_in=6)
     asleep = {"idle": 1, "die-on-idle": "true"}
     for name, options in (("awake", {}), ("asleep", asleep), ("reloaded", {"reload-mercy": 90})):
         text = vassal_text(free_port(), chdir=app, **options)

@@ -67,7 +67,7 @@ def test_one_file_holds_all_that_a_django_site_needs(start_emperor, checkout, tm
     for old, new in QUICKER:
         assert old in text
         text = text.replace(old, new.format(port=port, checkout=checkout))
-    emperor = start_emperor()
+    emperor = start_emperor(minute_in=12)  # of which the start may take some
     emperor.write("site", text)
     emperor.wait_state("site", "running", "cheap", deadline=60)
     address = ("127.0.0.1", port)
