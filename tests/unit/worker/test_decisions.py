@@ -180,6 +180,6 @@ def test_the_scheme_that_a_proxy_names(header, scheme):
 )
 def test_a_web_server_that_names_the_scheme_itself_outranks_a_header_of_its_client(said, header, scheme):
     environ = {"wsgi.url_scheme": "http", "REQUEST_METHOD": "GET", "HTTP_X_FORWARDED_PROTO": header, **said}
-    uwsgi._complete(environ)
+    uwsgi._complete(environ, 0)
     Trust().believe(environ)
     assert environ["wsgi.url_scheme"] == scheme
