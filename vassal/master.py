@@ -13,7 +13,7 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from vassal import link, loading, logs, net, pool, sessions, titles, worker
+from vassal import link, loading, logs, net, pool, sessions, titles, unit, worker
 from vassal.chaining import Chaining
 from vassal.children import SIGNALS, Children, describe
 from vassal.companions import Companions
@@ -339,6 +339,7 @@ class Master:
         if not self._line:
             self._serve_alone(link.Activate())
             logs.say("ready: " + ports.told)
+            unit.ready("serving at " + ports.told)
         self._slumber.begin(now)
 
     def reaped(self, pid: int, status: int) -> None:

@@ -10,7 +10,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, NoReturn
 
-from vassal import embedded, handover, interpreter, logs, streams
+from vassal import embedded, handover, interpreter, logs, streams, unit
 from vassal.failing import StartError, fail
 from vassal.generation import Generation
 from vassal.logbook import outlet
@@ -86,6 +86,7 @@ def finish(  # noqa: PLR0913, PLR0917 (what an exec hands over)
     base = os.path.dirname(contract.source) or "/"
     directory = os.path.join(base, settings.chdir or "")
     environment = dict(os.environ)
+    unit.take(os.environ)
     try:
         move_in(settings, directory)
         places = outlet.Outlet(settings, base, contract.name, first=first)

@@ -1,0 +1,43 @@
+"""A vassal without an emperor, as a service of systemd: the units of uWSGI's own pages have ``Type=notify``."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.clients import http_get
+from tests.harness import free_port, vassal_text, wait_until, write_file
+
+VASSAL = str(Path(sys.executable).with_name("vassal"))
+APP = """\
+import json, os
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "application/json")])
+    return [json.dumps(dict(os.environ)).encode()]
+"""
+
+
+def test_systemd_is_told_that_it_serves_and_the_app_is_not_told_of_systemd(tmp_path):
+    write_file(tmp_path / "app.py", APP)
+    port = free_port()
+    file = write_file(tmp_path / "site.ini", vassal_text(port))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager, open(tmp_path / "log", "wb") as log:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(15)
+        environment = {**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "9"}
+        vassal = subprocess.Popen([VASSAL, str(file)], stdout=log, stderr=log, env=environment, cwd=tmp_path)
+        try:
+            for _ in range(2):
+                assert manager.recv(4096) == f"READY=1\nSTATUS=serving at 127.0.0.1:{port}".encode()
+                seen = json.loads(http_get(("127.0.0.1", port), "/").body)
+                assert not {"NOTIFY_SOCKET", "WATCHDOG_USEC"}.intersection(seen)
+                vassal.send_signal(signal.SIGHUP)  # it executes itself anew, and tells again
+            assert manager.recv(4096).startswith(b"READY=1")
+        finally:
+            vassal.terminate()
+            wait_until(lambda: vassal.poll() is not None, 15, "its end")
+    assert vassal.returncode == 0
