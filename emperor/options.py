@@ -10,6 +10,7 @@ import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from emperor.places import parse_place
 from vassal.config.line_types import HOOKS
 from vassal.config.option import ACCEPTED, REFUSED, Option, option
 from vassal.config.options import words
@@ -50,6 +51,12 @@ def _program(text: str, _: Callable[[str], None]) -> str:
     return text
 
 
+def _place(text: str, _: Callable[[str], None]) -> str:
+    parse_place(text)  # whose error is a ValueError
+    return text
+
+
+PLACES = Type("list of texts", _place, many=True)
 PROGRAM = Type("program", _program)
 INTERVAL = Type("number", _interval, clean=True, unit="seconds")
 MILLISECONDS = number(0, 10**9, "milliseconds")
@@ -60,7 +67,7 @@ def _none(verdict: str, names: str, reason: str, instead: str = "") -> tuple[Opt
 
 
 OPTIONS: tuple[Option, ...] = (
-    option("emperor", TEXTS, "where vassals are looked for: a directory, a pattern or one file", field="places"),
+    option("emperor", PLACES, "where vassals are looked for: a directory, a pattern or one file", field="places"),
     option("emperor-freq", INTERVAL, "how often to scan, beside what file events say", field="freq"),
     option("vassals-uid", ACCOUNT, "user of vassals that name none", own=True),
     option("vassals-gid", ACCOUNT, "group of vassals that name none", own=True),

@@ -30,6 +30,9 @@ def ready(status: str) -> None:
     if not address.startswith(("/", "@")):
         return  # nobody, or a kind that is not ours to speak (vsock)
     text = "READY=1\nSTATUS=" + " ".join(status.split())  # a line feed would begin another assignment
-    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
+    with (
+        contextlib.suppress(OSError),
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender,
+    ):
         sender.connect("\0" + address[1:] if address.startswith("@") else address)
         sender.send(text.encode("utf-8", "backslashreplace"))

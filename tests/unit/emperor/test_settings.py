@@ -174,8 +174,12 @@ def test_relative_places_are_those_of_the_file(load, tmp_path):
     assert settings.log_dir == f"{root}/log"
 
 
-def test_an_unknown_scheme_is_left_to_whoever_reads_places(load):
-    assert load("[emperor]\nemperor = pg://host/db\n").places == ("pg://host/db",)
+@pytest.mark.parametrize("place", ["pg://host=127.0.0.1;SELECT 1", "zmq://tcp://127.0.0.1:5000", "mongodb://x"])
+def test_a_place_of_another_kind_is_refused_by_its_line(load, place):
+    with pytest.raises(ConfigError) as caught:
+        load(f"[uwsgi]\nemperor = /etc/vassals\nemperor = {place}\n")
+    assert (caught.value.line, caught.value.option) == (3, "emperor")
+    assert "only dir://DIRECTORY, glob://PATTERN" in caught.value.message
 
 
 def test_places_of_the_command_line_replace_those_of_the_file(load):
