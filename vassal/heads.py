@@ -113,6 +113,8 @@ def make_line(pair: tuple[str, str], kept: HeaderLines | None = None) -> bytes |
     return made
 
 
+_LEFT_OUT = frozenset({"server", "connection", "keep-alive"})
+"""Fields of ``add-header`` that are not added: ours has that value then, or says what is true of the connection."""
 _PERSONAL = frozenset({"set-cookie", "location", "etag", "last-modified", "expires"})
 """Fields of ever-changing or private value: not worth keeping."""
 
@@ -147,10 +149,13 @@ class Stamp:
         keep_old: the same with ``Connection: keep-alive``, for HTTP/1.0.
     """
 
-    __slots__ = ("_extra", "_second", "close", "keep", "keep_old")
+    __slots__ = ("_extra", "_second", "_server", "close", "keep", "keep_old")
 
     def __init__(self, add_header: tuple[str, ...] = ()) -> None:
-        self._extra = b"".join(_own_line(text) for text in add_header)
+        lines = [(text.partition(":")[0].strip().lower(), text) for text in add_header]
+        named = [_own_line(text) for name, text in lines if name == "server"]
+        self._server = named[-1] if named else b"Server: " + SERVER_NAME + b"\r\n"
+        self._extra = b"".join(_own_line(text) for name, text in lines if name not in _LEFT_OUT)
         self._second = -1
         self.keep = self.close = self.keep_old = b""
         self.refresh()
@@ -167,7 +172,7 @@ class Stamp:
 
     def fields(self, *, date: bool, server: bool, connection: bytes) -> bytes:
         """Return our fields and the empty line, without those that the app has sent itself."""
-        lines = [b"Server: ", SERVER_NAME, b"\r\n"] if server and "server" not in _removed else []
+        lines = [self._server] if server and "server" not in _removed else []
         if date:  # RFC 9110 section 6.6.1
             lines += [b"Date: ", httpdate.written(self._second).encode(), b"\r\n"]
         return b"".join((*lines, self._extra, connection, b"\r\n"))
@@ -179,6 +184,8 @@ def _own_line(text: str) -> bytes:
         raise BadResponse(f"add-header = {text}: not of the form 'Name: value'")
     made = make_line((name.strip(), value.strip()))
     if isinstance(made, Special):
+        if made.kind == SERVER:
+            return made.line
         raise BadResponse(f"add-header = {text}: this field is the server's own to set")
     return made
 

@@ -252,8 +252,12 @@ WHOLE_MAPS = _maps(whole=True)
 """Of static-map2, where the whole of a request's path follows the directory."""
 
 
-def _header(text: str, _: Callable[[str], None]) -> str:
+def _header(text: str, warn: Callable[[str], None]) -> str:
     name, colon, value = text.partition(":")
+    if name.lower() in ("content-length", "transfer-encoding", "trailer", "date"):
+        raise ValueError("this field is the server's own to set")
+    if name.lower() in ("connection", "keep-alive"):
+        warn(f"{name} is left out, since it says what the server does: http-keepalive = SECONDS keeps connections open")
     if not colon or not re.fullmatch(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", name):
         raise ValueError("expected NAME: VALUE")
     if not value.isprintable() and any(char in "\r\n\0" for char in value):

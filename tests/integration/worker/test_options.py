@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from tests.clients import http_get, http_post
+from tests.clients import HttpClient, http_get, http_post
 from tests.harness import wait_until
 
 
@@ -65,3 +65,14 @@ def test_post_buffering_says_what_is_kept_in_memory(start_worker, kept):
     expected = b"BytesIO" if kept > len(body) else b"file"
     assert http_post(worker.http, "/kind", body).body == expected
     assert http_post(worker.http, "/kind", b"small").body == b"BytesIO"
+
+
+def test_fields_that_the_server_sets_are_replaced_or_left_out(start_worker):
+    """``add-header = Connection: Keep-Alive`` stands in many files; what is sent is what the server does."""
+    worker = start_worker(add_header=["Connection: Keep-Alive", "Keep-Alive: timeout=5", "Server: shop", "X-Own: a"])
+    with HttpClient(worker.http) as client:
+        kept = client.get("/")
+        assert (kept.header("Connection"), kept.header("Keep-Alive"), kept.header("X-Own")) == (None, None, "a")
+        assert kept.header("Server") == "shop"
+        closed = client.request("GET", "/", headers={"Connection": "close"})
+        assert closed.header("Connection") == "close"

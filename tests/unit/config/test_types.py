@@ -121,6 +121,8 @@ def test_values(kind, text, value):
         (types.PAIRS, "A", "NAME=VALUE"),
         (types.PAIRS, "=x", "NAME=VALUE"),
         (types.HEADERS, "no colon", "NAME: VALUE"),
+        (types.HEADERS, "Content-Length: 3", "the server's own to set"),
+        (types.HEADERS, "transfer-encoding: chunked", "the server's own to set"),
         (types.HEADERS, "Bad Name: x", "NAME: VALUE"),
         (types.HEADERS, "X-A: b\r\nX-C: d", "line end"),
         (types.NETWORKS, "10.0.0.0/33", "network"),

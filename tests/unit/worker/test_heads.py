@@ -113,7 +113,7 @@ def test_our_own_fields():
     assert b"Date" not in stamp.fields(date=False, server=True, connection=b"")
 
 
-@pytest.mark.parametrize("line", ["no colon", "A B: c", "X: a\r\nb", "Content-Length: 5", "Connection: close"])
+@pytest.mark.parametrize("line", ["no colon", "A B: c", "X: a\r\nb", "Content-Length: 5", "Date: now"])
 def test_bad_add_header(line):
     with pytest.raises(BadResponse):
         Stamp((line,))
