@@ -82,6 +82,8 @@ _PARENTS_AT_FILE = ("logto", "logto2", "daemonize", "log_backupname", "pidfile",
 """Likewise; the file itself need not be there, but its directory."""
 _LOGGERS = ("logger", "req_logger")
 """Places for log lines, of which files are relative to the working directory."""
+_MAKERS = ("hook_asap", "exec_asap", "hook_as_root", "exec_as_root", "hook_as_user", "exec_as_user")
+"""Hooks that run before sockets, logs and pidfiles are made."""
 _AFTER_CHDIR = {
     "wsgi_file": _FILE,
     "virtualenv": _DIRECTORY,
@@ -130,6 +132,9 @@ class _Look:
         self.base = base
         self.directory = os.path.join(base, build.values.get("chdir") or "")
         self.shared = bool(build.values.get("reuse_port"))
+        early = any(build.values.get(name) for name in _MAKERS)
+        self.missing = "warning" if early else "error"
+        """Of a directory that is missing now: a hook may make it before it is needed."""
         self.notes: list[Note] = []
         self.claims: list[Claim] = []
 
@@ -173,7 +178,7 @@ class _Look:
 
     def parent(self, entry: Entry, path: str) -> None:
         directory = os.path.dirname(path)
-        mode = self.mode(entry, directory, "directory", "error")
+        mode = self.mode(entry, directory, "directory", self.missing)
         if mode is not None and not stat.S_ISDIR(mode):
             self.note(entry, "error", f"{entry.option}: {directory} is no directory")
 

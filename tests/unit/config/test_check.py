@@ -91,6 +91,13 @@ def test_missing_paths(files, lines, level):
     assert f"{files.root}/none" in notes[0].message or f"{files.root}/./none" in notes[0].message
 
 
+def test_a_hook_may_make_a_directory_that_is_missing(files):
+    lines = "socket = %d/run/app.sock\nlogto = %d/log/app.log\n"
+    assert files.told(lines) == [(2, "error", "socket"), (3, "error", "logto")]
+    lines += "hook-asap = exec:install -d %d/run %d/log\n"
+    assert files.told(lines) == [(2, "warning", "socket"), (3, "warning", "logto")]
+
+
 def test_what_is_there_but_of_another_kind(files):
     (files.root / "file").touch()
     assert files.told("chdir = file\nlogto = file/x.log\nwsgi-file = .\n") == [
