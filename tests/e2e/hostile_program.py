@@ -68,7 +68,7 @@ class Attack:
 
     def _ready(self):
         self._listening([self._listener()])
-        self._send({"type": "ready", "workers": 1, "mercy": 1})
+        self._send({"type": "ready", "workers": 1, "mercy": 0})
 
     # -- packets
 
