@@ -96,6 +96,8 @@ def test_one_file_holds_all_that_a_django_site_needs(start_emperor, checkout, tm
     emperor.wait_state("site", "cheap", deadline=30)
     wait_until(lambda: len(serving(emperor)) == 1, 20, "the master alone")
     assert first.is_running()
+    assert "clearsessions" in emperor.status("site")["cron"][0]["command"]
+    wait_until((checkout / "cleared").exists, 75, lambda: emperor.vassal_log("site"))  # in the site's environment
     assert "Stock" in page.get("/stock/")
 
     # A reload brings a new Celery worker with the new code; a task that was asked for meanwhile is not lost.
@@ -115,7 +117,3 @@ def test_one_file_holds_all_that_a_django_site_needs(start_emperor, checkout, tm
     os.kill(emperor.status("site")["pid"], signal.SIGKILL)
     emperor.wait_state("site", "running", "cheap", generation=3, deadline=60)
     wait_until(lambda: len(celery(emperor)) == 1, 30, "one Celery worker")
-
-    # Cron, in whichever generation: the job runs in the site's environment.
-    assert "clearsessions" in emperor.status("site")["cron"][0]["command"]
-    wait_until((checkout / "cleared").exists, 75, lambda: emperor.vassal_log("site"))
