@@ -220,6 +220,8 @@ def test_the_emperors_own_log_stays_its_own(open_path, users, make_emperor):
     realm.drop("app", inspector_text(port, uid=user.pw_name))
     emperor.wait_state("app", "running")
     assert ask(port, "identity")["uids"] == [user.pw_uid] * 3
+    realm.drop("same", inspector_text(free_port(), uid=user.pw_name, logto=emperor.log))
+    realm.wait_refused("same", "cannot open the log")
     assert facts(emperor.log)[1:] == (0, 0)
     assert ask(port, "write", path=emperor.log, text="forged\n") == "EACCES"
     assert "forged\n" not in emperor.log.read_text()  # the request that tried is logged

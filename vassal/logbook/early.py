@@ -1,7 +1,7 @@
 """Log files before the identity is taken: where they lie, and that the vassal's user can write them.
 
 The one danger is root's rights in somebody else's directory. So only where root alone can write is a file made or given
-away, and only a regular file of root's that has no other name.
+away, and only a regular file of root's that has no other name, and is not the emperor's own log.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ def _give(path: str, owner: identity.Account) -> None:
     descriptor = os.open(path, flags, MODE)
     try:
         found = os.fstat(descriptor)
-        if stat.S_ISREG(found.st_mode) and found.st_uid == 0 and found.st_nlink == 1:
+        given = os.path.samestat(found, os.fstat(2))  # what the emperor gave, which may be its own output
+        if stat.S_ISREG(found.st_mode) and found.st_uid == 0 and found.st_nlink == 1 and not given:
             os.fchown(descriptor, owner.uid, owner.gid)
     finally:
         os.close(descriptor)
