@@ -12,7 +12,7 @@ import stat
 from typing import TYPE_CHECKING, Any
 
 from emperor import onbehalf
-from emperor.disk import collisions
+from emperor.disk import NO_SOCKET, collisions
 from emperor.examine import Examination, ExplainRow, examine
 from emperor.names import printable
 from emperor.places import PlaceOptions, parse_place, scan
@@ -58,7 +58,7 @@ def check_paths(
         if emperor is not None and emperor.tyrant:
             notes += _tyranny(path)
         found = _examined(path, emperor, strict=strict, allow_exec=allow_exec)
-        notes += _by_line(found.notes)
+        notes += _by_line(note for note in found.notes if note.message != NO_SOCKET or not _on_demand(emperor))
         claims += [(path, claim) for claim in found.claims]
     if claims:
         for path in _siblings(paths, files, emperor):
@@ -83,6 +83,13 @@ def explain(path: str, *, emperor: EmperorSettings | None = None, allow_exec: bo
 
 
 # --- which files ----------------------------------------------------------------------------------------------------
+
+
+def _on_demand(emperor: EmperorSettings | None) -> bool:
+    """Whether the emperor may name sockets that a vassal's file does not."""
+    if emperor is None:
+        return False
+    return bool(emperor.on_demand_directory or emperor.on_demand_extension or emperor.on_demand_exec)
 
 
 def _files(paths: Iterable[str], emperor: EmperorSettings | None, notes: list[Note]) -> list[str]:

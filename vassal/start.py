@@ -256,6 +256,9 @@ class Start:
 
     def _open_logs(self, settings: Settings) -> None:
         outlet.use_direct(settings, self._base, first=self._first)
+        named = settings.module or settings.wsgi_file or settings.mount
+        if named and not settings.sockets and self._contract.purpose != "jobs":
+            logs.say("no socket is named, so nobody can call this app: set http-socket or socket")
 
     # --- another interpreter -------------------------------------------------------------------------------------
 

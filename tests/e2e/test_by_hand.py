@@ -41,3 +41,11 @@ def test_systemd_is_told_that_it_serves_and_the_app_is_not_told_of_systemd(tmp_p
             vassal.terminate()
             wait_until(lambda: vassal.poll() is not None, 15, "its end")
     assert vassal.returncode == 0
+
+
+def test_an_app_that_nobody_can_call_says_so(emperor):
+    """Debian's uwsgi names the socket beside the file, systemd in a unit of its own: neither does here."""
+    write_file(emperor.directory / "app.py", APP)
+    emperor.write("mute", f"[uwsgi]\nchdir = {emperor.directory}\nmodule = app\n")
+    emperor.wait_state("mute", "running")
+    assert "no socket is named" in emperor.vassal_log("mute")

@@ -73,7 +73,7 @@ def test_an_include_that_is_missing_is_told_and_the_rest_is_read(files):
     ("lines", "level"),
     [
         ("chdir = none\n", "error"),
-        ("wsgi-file = none.py\n", "error"),
+        ("wsgi-file = none.py\nsocket = :1\n", "error"),
         ("virtualenv = none\n", "error"),
         ("python = ./none/python\n", "error"),
         ("logto = none/app.log\n", "error"),
@@ -91,6 +91,13 @@ def test_missing_paths(files, lines, level):
     assert f"{files.root}/none" in notes[0].message or f"{files.root}/./none" in notes[0].message
 
 
+def test_an_app_that_nobody_can_call(files):
+    lines = "module = shop\nprocesses = 2\n"
+    assert files.told(lines) == [(None, "warning", "socket")]
+    assert files.told(lines, emperor=EmperorSettings(on_demand_directory="/run/apps")) == []
+    assert files.told("attach-daemon = ./worker\n") == []
+
+
 def test_a_hook_may_make_a_directory_that_is_missing(files):
     lines = "socket = %d/run/app.sock\nlogto = %d/log/app.log\n"
     assert files.told(lines) == [(2, "error", "socket"), (3, "error", "logto")]
@@ -100,7 +107,7 @@ def test_a_hook_may_make_a_directory_that_is_missing(files):
 
 def test_what_is_there_but_of_another_kind(files):
     (files.root / "file").touch()
-    assert files.told("chdir = file\nlogto = file/x.log\nwsgi-file = .\n") == [
+    assert files.told("chdir = file\nlogto = file/x.log\nwsgi-file = .\nsocket = :1\n") == [
         (2, "error", "chdir"),
         (3, "error", "logto"),
         (4, "error", "wsgi-file"),
@@ -198,7 +205,7 @@ def test_an_emperors_own_file_is_checked_as_one(files):
     notes = check_paths([files.write("emperor = /etc/vassals\nuid = www-data\n", "emperor.ini")])
     assert [n.level for n in notes] == ["info"]
     notes = check_paths([files.write("emperor = /etc/vassals\nmodule = app\n", "app.ini")])
-    assert [(n.level, n.option) for n in notes] == [("warning", "emperor")]
+    assert {(n.level, n.option) for n in notes} == {("warning", "emperor"), ("warning", "socket")}
 
 
 def test_directories_hold_only_what_an_emperor_would_serve(files):
