@@ -36,8 +36,8 @@ die-on-idle = true
 """
 SMALL, LARGE = 1000, 10_000
 """The sizes that goals are set for."""
-IDLE = 30.0
-"""Seconds over which an idle emperor's processor time is taken."""
+IDLE = 60.0
+"""Seconds over which an idle emperor's processor time is taken: longer than between two looks at ten thousand files."""
 CALM = 0.05
 """Share of a core below which the emperor has done with looking at files."""
 
