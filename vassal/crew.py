@@ -9,6 +9,7 @@ Picking up is one atomic operation (``list.pop``), which costs the fast path no 
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import traceback
 from collections import deque
@@ -31,6 +32,8 @@ QUIET_TICKS = 20
 PARKED = 2.0
 """Seconds that the ticker sleeps at most: the bound on a wake-up that is missed in a race."""
 _WEIGHT = 0.125
+CRASHED = 1
+"""Exit status of a worker that failed itself."""
 
 
 class Member:
@@ -193,7 +196,7 @@ class Crew:
                 self._unpark.release()
 
     def _start(self, target: Callable[[], None], name: str) -> None:
-        thread = threading.Thread(target=target, name=name, daemon=True)
+        thread = threading.Thread(target=_or_end, args=(target,), name=name, daemon=True)
         thread.start()
         self._started.append(thread)
 
@@ -340,3 +343,16 @@ class Crew:
             else:
                 quiet += 1
             self.parked = quiet > QUIET_TICKS
+
+
+def _or_end(target: Callable[[], None]) -> None:
+    """Run `target`; should it fail, end the worker, as a failure of the main thread does.
+
+    A thread that is gone may have had the lead, and nobody would ever take it over.
+    """
+    try:
+        target()
+    except BaseException:  # noqa: BLE001 (most likely there is no memory left, and a new worker has some)
+        with contextlib.suppress(Exception):
+            logs.say("a thread of the worker failed, and so the worker ends:\n" + traceback.format_exc().rstrip())
+        os._exit(CRASHED)

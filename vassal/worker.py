@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from vassal import autoreload, channel, embedded, logs, scoreboard
+from vassal import autoreload, channel, copies, embedded, logs, scoreboard
 from vassal.body import EMPTY, IN_MEMORY
 from vassal.channel import Accept, ChannelError, Failed, Leaving, Loaded, Lost, ReloadWanted, Reopened, Retire
+from vassal.crew import CRASHED
 from vassal.harakiri import Harakiri, prepare
 from vassal.heads import BadResponse, Stamp, remove_headers
 from vassal.loader import Apps, LoadError, load_apps, load_imports
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from vassal.scoreboard import Scoreboard
 
 EXIT_RETIRED = 0
-EXIT_CRASHED = 1
+EXIT_CRASHED = CRASHED
 EXIT_FAILED = 22
 """The app could not be loaded; `Failed` has said why."""
 ORPHAN_MERCY = 5.0
@@ -137,6 +138,7 @@ class _Worker:
         load_imports(self.settings)
         autoreload.begin(self.settings, lambda reason: channel.send(plan.channel, ReloadWanted(reason)))
         self._build(apps)
+        copies.end_those_of(self._loop.gateway)  # not undone: nothing that is built to be thrown away may ask for it
         if plan.probe is not None:
             self._loop.take_in(self._probe_port)
         channel.send(plan.channel, Loaded())

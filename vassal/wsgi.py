@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from vassal import logs, scoreboard
 from vassal.client import RUNNING
 from vassal.heads import error_page
+from vassal.loader import end_copy
 from vassal.out import Out
 from vassal.outbox import LARGEST, QUICK
 from vassal.protocol import line_of
@@ -58,6 +59,8 @@ class Gateway:
         """Log clients that left during a response (unless ignore-write-errors)."""
         self.harakiri = False
         """The master must be able to see who is answered (harakiri)."""
+        self.copied = False
+        """This process is a copy of the worker that its app has forked: see `vassal.copies`."""
         self.on_request: Callable[[], None] | None = None
         self.log: RequestLog | None = None
         """None: requests are not logged."""
@@ -187,6 +190,8 @@ class Gateway:
 
     def _stream(self, response: Response, result: Iterable[bytes] | bytes) -> None:
         """Send what the app yields, then call its ``close``."""
+        if self.copied:
+            end_copy()
         if isinstance(result, bytes):
             result = (result,)  # PEP 3333 would have its numbers sent, uWSGI sends it, and apps rely on that
         try:
@@ -301,6 +306,8 @@ class Gateway:
 
     def _app_failed(self, response: Response, error: BaseException) -> None:
         """Log what the app raised; answer 500 if the head has not gone out."""
+        if self.copied:
+            end_copy(error)
         conn = response.conn
         what = line_of(response.request.environ)
         # One that has said all that it announced is complete, whatever the app does afterwards.
@@ -315,6 +322,8 @@ class Gateway:
                 self.loop.say_once("gone " + conn.peer, f"{conn.peer or 'a client'} left during the response to {what}")
             return
         response.me.exceptions += 1
+        if isinstance(error, MemoryError):
+            _let_go(error)
         text = "".join(traceback.format_exception(error))
         logs.say(f"the app raised {type(error).__name__} for {what}:\n{text.rstrip()}")
         if response.begun:
@@ -352,3 +361,11 @@ class Gateway:
             if script == prefix:
                 return app
         return self.default
+
+
+def _let_go(error: BaseException) -> None:
+    """Free what the app's frames hold: where memory has run out it is theirs, and its loss cannot even be told."""
+    told: BaseException | None = error
+    while told is not None:
+        traceback.clear_frames(told.__traceback__)
+        told = told.__context__

@@ -4,6 +4,8 @@ import collections
 import hashlib
 import io
 import json
+import os
+import resource
 import sys
 import tempfile
 import threading
@@ -334,6 +336,49 @@ def do_regret(environ, start):
 
         return pieces()
     return _Regret(body)
+
+
+def do_fork(environ, start):
+    """The child goes on as QUERY_STRING says; ``/reaped`` tells how it ended."""
+    FORKED[0] = os.fork()
+    if not FORKED[0]:
+        match environ["QUERY_STRING"]:
+            case "exit":
+                sys.exit(7)
+            case "raise":
+                raise RuntimeError("a child's end")
+            case "generator":
+                start("200 OK", [])
+                return (piece for piece in (b"from ", b"the child"))
+        return answer(start, b"from the child")
+    return answer(start, b"from the parent")
+
+
+FORKED = [0]
+
+
+def do_reaped(environ, start):
+    return answer(start, str(os.waitstatus_to_exitcode(os.waitpid(FORKED[0], 0)[1])).encode())
+
+
+def do_hog(environ, start):
+    """Takes all memory that there is, and asks for more."""
+    with open("/proc/self/statm") as file:
+        room = int(file.read().split()[0]) * resource.getpagesize() + 64 * 1024 * 1024
+    resource.setrlimit(resource.RLIMIT_AS, (room, resource.RLIM_INFINITY))
+    mine, size = [], 1024 * 1024
+    while size:
+        try:
+            mine.append(bytearray(size))
+        except MemoryError:
+            size //= 2
+    raise MemoryError
+
+
+def do_sabotage(environ, start):
+    """Breaks the server itself: whoever takes the lead fails."""
+    start.__self__.gateway.loop.stamp = None
+    time.sleep(60)
 
 
 def do_big(environ, start):
