@@ -19,7 +19,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import probe
-import psutil
 import report
 from contenders import Contender
 from progress import Progress
