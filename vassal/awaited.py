@@ -32,7 +32,7 @@ def open_for(conn: Connection, body: Body) -> AwaitedInput | None:
     must not keep everybody from the app. So the loop collects the body, as it does for all others.
     """
     crew = conn.loop.crew
-    if len(crew.awaiting) >= max(1, crew.threads - 1):
+    if sum(one.may_wait for one in tuple(crew.awaiting)) >= max(1, crew.threads - 1):
         _send_continue(conn)
         return None
     awaited = AwaitedInput(conn, body, conn.loop.gateway.let_go, conn.loop.limits.http_timeout)
@@ -61,6 +61,11 @@ class AwaitedInput(io.BufferedIOBase):
         """The body has arrived, so the connection may be used again."""
 
     # --- the loop's side -----------------------------------------------------------------------------------------
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether a thread may still wait for the client: no more once the body is here, or the response has begun."""
+        return not (self.whole or self.why or self._conn.sent)
 
     def complete(self) -> None:
         """The body is whole."""

@@ -317,10 +317,10 @@ class Connection(Client):
         if self.entry is not None and self.loop.log is not None:
             self.loop.log.done(self)
         self.request = None
-        self.sent = False
         if self.body is not None:
             linger = linger or (self.waiter is not None and not self.waiter.whole)  # it may be on its way all the same
             self._drop_body()
+        self.sent = False
         if self.out is not None:
             self.out.close()
             self.out = None

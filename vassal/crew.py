@@ -21,6 +21,7 @@ from vassal import logs, scoreboard
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from vassal.awaited import AwaitedInput
     from vassal.connection import Connection
 
 TICK = 0.005
@@ -162,7 +163,7 @@ class Crew:
         self.spare: Member | None = None
         self.idle: list[Member] = []
         self.ready = FairQueue()
-        self.awaiting: set[object] = set()
+        self.awaiting: set[AwaitedInput] = set()
         """Inputs for whose bodies a thread waits, or may have to."""
         self.average = 0.0
         self.slow = False
