@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from vassal import link, sessions
 from vassal.jobs import Jobs
+from vassal.signals import Signals
 
 if TYPE_CHECKING:
     from vassal.config import Settings
@@ -33,7 +34,7 @@ class Errands:
         self._outlet = outlet
         self._selector = selectors.DefaultSelector()
         self._jobs = Jobs(settings, self._selector, self._tell)
-        self._signals: list[int] = []
+        self._signals = Signals()
         self._until = time.monotonic() + PATIENCE
         self._heard = False
         self._over = False
@@ -41,12 +42,8 @@ class Errands:
     def run(self) -> int:
         """Serve until nothing runs and nothing is due, or until told to end."""
         sessions.become_subreaper()
-        reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-        for number in _SIGNALS:
-            signal.signal(number, lambda caught, _frame: self._signals.append(caught))
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-        self._selector.register(reading, selectors.EVENT_READ, lambda: _drain(reading))
+        self._signals.catch(_SIGNALS)
+        self._signals.watch(self._selector)
         self._selector.register(self._end.fileno(), selectors.EVENT_READ, self._read_link)
         while not self._done():
             for key, _ in self._selector.select(self._timeout()):
@@ -56,8 +53,8 @@ class Errands:
         return 0
 
     def _done(self) -> bool:
-        while self._signals:
-            if self._signals.pop(0) != signal.SIGCHLD:
+        while self._signals.pending:
+            if self._signals.pending.pop(0) != signal.SIGCHLD:
                 self._over = True
                 self._jobs.terminate()
         self._reap()
@@ -118,8 +115,3 @@ class Errands:
     def _post(self, record: link.Record) -> None:
         with contextlib.suppress(link.LinkClosed, link.LinkError):
             self._end.post(record)
-
-
-def _drain(descriptor: int) -> None:
-    with contextlib.suppress(BlockingIOError):
-        os.read(descriptor, 4096)

@@ -6,7 +6,6 @@ blocking: the master runs no app code after its workers are forked and waits for
 
 from __future__ import annotations
 
-import contextlib
 import os
 import selectors
 import signal
@@ -26,6 +25,7 @@ from vassal.masterhooks import MasterHooks
 from vassal.remote import Remote
 from vassal.rounds import Parts, Rounds
 from vassal.scoreboard import Scoreboard
+from vassal.signals import Signals
 from vassal.slumber import Slumber
 from vassal.tally import Tally
 from vassal.vitals import Vitals
@@ -66,9 +66,9 @@ class Master:
         self._loaded: list[int] = []
         """Slots whose workers wait for the generation to be ready."""
         self._chaining = Chaining(self._pool, generation.unedited, self._line.post, self.want_reload, lazy=self._lazy)
-        self._signals: list[int] = []
+        self._signals = Signals()
         watched = (self._pool, self._children, self._board, self._slumber, self._chaining)
-        remote = Remote(*watched, renew=self.want_reload, signalled=self._signals.append, rotate=self._log.rotate)
+        remote = Remote(*watched, renew=self.want_reload, signalled=self._signals.note, rotate=self._log.rotate)
         self._marks = Marks(settings, generation.directory, self._selector, remote.obey)
         parts = Parts(
             self._pool,
@@ -82,7 +82,6 @@ class Master:
             self._log,
         )
         self._rounds = Rounds(generation, parts, self._report, self._line.post, self.want_reload)
-        self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._ready_at: float | None = None
         self._finished: int | None = None
         self._restarting = False
@@ -97,7 +96,7 @@ class Master:
         # What the app double-forked comes back here: the parent of all vassals could not tell whose it is.
         sessions.become_subreaper()
         self._line.open()
-        self._selector.register(self._wake_read, selectors.EVENT_READ, self._drain_wakeups)
+        self._signals.watch(self._selector)
         self._log.begin(self._selector, self._children)
         titles.master(self._it.name, self._it.number, self._it.settings)
         if problem := self._marks.problem():
@@ -108,7 +107,7 @@ class Master:
         if not loaded:
             self._log.end()
             return 22
-        self._catch_signals()
+        self._signals.catch(SIGNALS)  # whatever the app did to them while it was imported: the master serves
         while self._finished is None:
             self._children.act(self._pool.decide(time.monotonic()))
             self._look()
@@ -141,22 +140,11 @@ class Master:
 
     # --- events --------------------------------------------------------------------------------------------------
 
-    def _catch_signals(self) -> None:
-        """Take the signals, whatever the app did to them while it was imported; from now on the master serves."""
-        for number in SIGNALS:
-            signal.signal(number, lambda caught, _frame: self._signals.append(caught))
-        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-
-    def _drain_wakeups(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            os.read(self._wake_read, 4096)
-
     def _look(self) -> None:
         """Handle what signals brought, and deadlines."""
         now = time.monotonic()
-        while self._signals:
-            self._signalled(self._signals.pop(0), now)
+        while self._signals.pending:
+            self._signalled(self._signals.pending.pop(0), now)
         self._children.reap()
         self._beside.look(now)
         self._vitals.look(now)
@@ -279,8 +267,7 @@ class Master:
         self._hooks.leave()
         self._marks.leave()
         self._log.outlet.leave()
-        os.close(self._wake_read)
-        os.close(self._wake_write)
+        self._signals.leave()
         self._line.leave()
         self._gate.leave()
 
@@ -389,7 +376,7 @@ class Master:
             self._line.post(news)
 
     def _timeout(self) -> float | None:
-        if self._signals:
+        if self._signals.pending:
             return 0.0
         deadlines = (
             self._pool.deadline(),
