@@ -152,7 +152,7 @@ class Emperor:
     def _stop(self, number: int) -> None:
         if self._stopping:
             say("told to stop again: killing what is left")
-            self.fleet.kill_all()
+            self.fleet.ending.kill_all()
             return
         self._stopping = True
         say(f"{signal.Signals(number).name}: stopping {len(self.fleet.vassals)} vassals")

@@ -20,6 +20,7 @@ from emperor.chronicle import Chronicle
 from emperor.clock import Clock
 from emperor.contracts import Contracts
 from emperor.doors import Doors
+from emperor.ending import Ending
 from emperor.generation import Run, describe
 from emperor.hearing import Hearing
 from emperor.hooks import Hooks
@@ -30,7 +31,6 @@ from emperor.names import printable
 from emperor.relog import Relog
 from emperor.spared import Spared
 from emperor.spawner import Spawner
-from emperor.turn import KILL_PATIENCE
 from emperor.waiters import Waiters
 from vassal import link
 
@@ -70,6 +70,7 @@ class Fleet:
         self._spawner = Spawner(loop, self, say, nofile)
         self._by_spawn: dict[int, Run] = {}
         self._next_spawn = 1
+        self.ending = Ending(self, self._by_spawn)
         self._queue: deque[tuple[str, states.Event]] = deque()
         self._busy = False
         self._reborn: dict[str, Manifest] = {}
@@ -83,9 +84,8 @@ class Fleet:
         self._leftovers = Leftovers(self._doors.ours)
         self._contracts = Contracts(settings)
         self.log_trouble = Seldom(self.say)
-        self.hooks = Hooks(loop, settings, self._contracts, self._spawner, self._number, self.say, self._check_empty)
+        self.hooks = Hooks(loop, settings, self._contracts, self._spawner, self._number, self.say, self.ending.look)
         self.relog = Relog(self.runs, self._contracts, self.log_trouble.complain, settings.logto)
-        self._gone: asyncio.Future[None] | None = None
         self.since: dict[str, float] = {}
         """Wall-clock second at which each vassal's state began."""
         self.failed_at: dict[str, float] = {}
@@ -112,7 +112,7 @@ class Fleet:
         """A vassal's file has appeared or has a new version; under tyrant a new owner is another vassal."""
         name = manifest.name
         old = self.vassals.get(name)
-        if self._gone is not None:
+        if self.ending.begun:
             return  # no more starts: the emperor is stopping
         if name in self._reborn:
             self._reborn[name] = manifest
@@ -130,7 +130,7 @@ class Fleet:
 
     def feed(self, name: str, event: states.Event) -> None:
         """Let `event` happen to vassal `name`; ignored where there is none, and starts once the emperor is stopping."""
-        if self._gone is not None and isinstance(event, states.Start | states.Reload | states.Touched):
+        if self.ending.begun and isinstance(event, states.Start | states.Reload | states.Touched):
             self.waiters.resolve(name, None, ok=False, text="the emperor is stopping")
             return
         self._queue.append((name, event))
@@ -219,11 +219,11 @@ class Fleet:
         self.chronicle.forget(name)
         self.waiters.resolve(name, None, ok=False, text="its file is gone")
         heir = self._reborn.pop(name, None)
-        if heir is not None and self._gone is None:
+        if heir is not None and not self.ending.begun:
             self._queue.append((name, states.Touched(heir)))
         else:
             self._forgotten(name)
-        self._check_empty()
+        self.ending.look()
 
     # --- actions out ---------------------------------------------------------------------------------------------
 
@@ -377,7 +377,7 @@ class Fleet:
         run.dispose()
         if len(mine) <= 1 and all(other.ready for other in mine.values()):
             self.store.drop(run.name)
-        self._check_empty()
+        self.ending.look()
 
     def sweep(self, run: Run) -> None:
         """Kill a generation and all that belongs to it."""
@@ -388,31 +388,8 @@ class Fleet:
 
     async def stop_all(self) -> None:
         """Stop every vassal gracefully; returns when no process is left."""
-        self._gone = self.loop.create_future()
-        for name in list(self.vassals):
-            self.feed(name, states.Stop(ending=True))
-        self._check_empty()
-        await self._gone
+        await self.ending.stop_all()
         self._spawner.close()
-
-    def kill_all(self) -> None:
-        """SIGKILL whatever runs, and wait `KILL_PATIENCE` more: a process in the kernel's hands may never end."""
-        for run in list(self._by_spawn.values()):
-            run.kill()
-            self._spawner.sweep(run.spawn)
-        self.hooks.kill_all()
-        self.loop.call_later(KILL_PATIENCE, self._give_up)
-
-    def _give_up(self) -> None:
-        if self._gone is not None and not self._gone.done():
-            self.say(f"{len(self._by_spawn)} generations do not end even when killed; leaving them to the kernel")
-            self._gone.set_result(None)
-
-    def _check_empty(self) -> None:
-        if self._gone is None or self._gone.done() or self._by_spawn or self.hooks.busy:
-            return
-        if all(vassal.state is states.State.STOPPED for vassal in self.vassals.values()):
-            self._gone.set_result(None)
 
 
 _MOVES_DOORS = (states.Commit, states.ShutListeners)
