@@ -8,17 +8,16 @@ the emperor.
 from __future__ import annotations
 
 import os
-import socket
 import time
 from typing import TYPE_CHECKING
+
+from vassal import unit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 VARIABLES = (
-    "NOTIFY_SOCKET",
-    "WATCHDOG_USEC",
-    "WATCHDOG_PID",
+    *unit.VARIABLES,
     "INVOCATION_ID",
     "JOURNAL_STREAM",
     "SYSTEMD_EXEC_PID",
@@ -49,19 +48,19 @@ class Notifier:
 
     def ready(self, status: str) -> bool:
         """The fleet is up; also ends a `reloading`. Returns, as all do, whether it could be told by now."""
-        return self._say(f"READY=1\n{_status(status)}")
+        return self._say(f"READY=1\n{unit.status_line(status)}")
 
     def reloading(self, status: str) -> bool:
         """A reload of the whole fleet has begun (systemd wants the monotonic time in microseconds with it)."""
-        return self._say(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}\n{_status(status)}")
+        return self._say(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}\n{unit.status_line(status)}")
 
     def stopping(self, status: str) -> bool:
         """The emperor is about to end."""
-        return self._say(f"STOPPING=1\n{_status(status)}")
+        return self._say(f"STOPPING=1\n{unit.status_line(status)}")
 
     def status(self, status: str) -> bool:
         """One line for `systemctl status`."""
-        return self._say(_status(status))
+        return self._say(unit.status_line(status))
 
     def alive(self) -> bool:
         """The loop turns: due every `watchdog` seconds."""
@@ -79,20 +78,7 @@ class Notifier:
         return not self._owed
 
     def _send(self, message: str) -> bool:
-        if not self._address.startswith(("/", "@")):
-            return False  # none, or a kind that is not ours to speak (vsock)
-        address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
-        try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
-                sender.connect(address)
-                sender.send(message.encode("utf-8", "backslashreplace"))
-        except OSError:
-            return False
-        return True
-
-
-def _status(text: str) -> str:
-    return "STATUS=" + " ".join(text.split())  # a line feed would begin another assignment
+        return unit.send(self._address, message)
 
 
 def _interval(environ: Mapping[str, str]) -> float | None:

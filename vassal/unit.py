@@ -1,11 +1,10 @@
-"""Tells systemd that a vassal by hand is ready (sd_notify(3)): units that were written for uWSGI have ``Type=notify``.
+"""Speaks to systemd (sd_notify(3)): for the emperor, and for a vassal by hand, whose unit may have ``Type=notify``.
 
 The one danger is the app: it must not find the socket, or it could speak for its server.
 """
 
 from __future__ import annotations
 
-import contextlib
 import socket
 from typing import TYPE_CHECKING
 
@@ -26,13 +25,22 @@ def take(environ: MutableMapping[str, str]) -> None:
 
 def ready(status: str) -> None:
     """Say that clients are served, with one line for ``systemctl status``. Never raises, never blocks."""
-    address = _address[0]
+    send(_address[0], f"READY=1\n{status_line(status)}")
+
+
+def status_line(text: str) -> str:
+    """Return the assignment that ``systemctl status`` shows."""
+    return "STATUS=" + " ".join(text.split())  # a line feed would begin another assignment
+
+
+def send(address: str, message: str) -> bool:
+    """Send `message` to NOTIFY_SOCKET's `address`; return whether it was taken. Never raises, never blocks."""
     if not address.startswith(("/", "@")):
-        return  # nobody, or a kind that is not ours to speak (vsock)
-    text = "READY=1\nSTATUS=" + " ".join(status.split())  # a line feed would begin another assignment
-    with (
-        contextlib.suppress(OSError),
-        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender,
-    ):
-        sender.connect("\0" + address[1:] if address.startswith("@") else address)
-        sender.send(text.encode("utf-8", "backslashreplace"))
+        return False  # nobody, or a kind that is not ours to speak (vsock)
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
+            sender.connect("\0" + address[1:] if address.startswith("@") else address)
+            sender.send(message.encode("utf-8", "backslashreplace"))
+    except OSError:
+        return False
+    return True
