@@ -12,12 +12,13 @@ import stat
 from typing import TYPE_CHECKING, Any
 
 from emperor import onbehalf
-from emperor.disk import NO_SOCKET, collisions
+from emperor.disk import collisions
 from emperor.examine import Examination, ExplainRow, examine
 from emperor.names import printable
 from emperor.places import PlaceOptions, parse_place, scan
 from vassal import identity
 from vassal.config import ConfigError, Note, default_reader
+from vassal.config.settings import NO_SOCKET
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

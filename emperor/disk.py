@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from vassal import net
 from vassal.config import Entry, Note
 from vassal.config.log_types import log_file
+from vassal.config.settings import APPS, NO_SOCKET
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -80,8 +81,6 @@ _AT_FILE = {"chdir": _DIRECTORY}
 """Fields whose paths are relative to the file's directory."""
 _PARENTS_AT_FILE = ("logto", "logto2", "daemonize", "log_backupname", "pidfile", "safe_pidfile")
 """Likewise; the file itself need not be there, but its directory."""
-NO_SOCKET = "no socket is named, so nobody can call this app: set http-socket or socket"
-_APPS = ("module", "wsgi_file", "mount")
 _LOGGERS = ("logger", "req_logger")
 """Places for log lines, of which files are relative to the working directory."""
 _MAKERS = ("hook_asap", "exec_asap", "hook_as_root", "exec_as_root", "hook_as_user", "exec_as_user")
@@ -126,7 +125,7 @@ def judge(path: str, build: Build) -> tuple[list[Note], list[Claim]]:
     look = _Look(os.path.dirname(path), build)
     for field, entry, value in winners(build):
         look.take(field, entry, value)
-    if any(build.values.get(name) for name in _APPS) and not build.values.get("sockets"):
+    if any(build.values.get(name) for name in APPS) and not build.values.get("sockets"):
         look.notes.append(Note(path, None, "warning", "socket", NO_SOCKET))
     return look.notes, look.claims
 

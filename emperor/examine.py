@@ -16,6 +16,7 @@ from vassal.config import Entry, Inject, Note, default_reader
 from vassal.config.build import Build
 from vassal.config.language import Reading, read_configuration
 from vassal.config.load import typed
+from vassal.config.settings import APPS
 from vassal.config.table import VASSAL, Table
 from vassal.config.types import FLAG, uncommented
 
@@ -29,7 +30,7 @@ UNKNOWN = "unknown option "
 UNREAD = "cannot read "
 """How the message about an include begins that could not be read."""
 _EMPERORS = frozenset(("emperor", "early-emperor"))
-_VASSALS = frozenset(("module", "wsgi_file", "mount", "attach_daemon", "cron", "static_map", "check_static"))
+_VASSALS = frozenset((*APPS, "attach_daemon", "cron", "static_map", "check_static"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from vassal import (
 )
 from vassal.config import ConfigError, Inject, Settings, load_vassal
 from vassal.config.reader import default_reader
+from vassal.config.settings import APPS, NO_SOCKET
 from vassal.failing import StartError, fail, post
 from vassal.logbook import early, outlet
 from vassal.unedited import Files
@@ -256,9 +257,8 @@ class Start:
 
     def _open_logs(self, settings: Settings) -> None:
         outlet.use_direct(settings, self._base, first=self._first)
-        named = settings.module or settings.wsgi_file or settings.mount
-        if named and not settings.sockets and self._contract.purpose != "jobs":
-            logs.say("no socket is named, so nobody can call this app: set http-socket or socket")
+        if self._contract.purpose != "jobs" and not settings.sockets and any(getattr(settings, name) for name in APPS):
+            logs.say(NO_SOCKET)
 
     # --- another interpreter -------------------------------------------------------------------------------------
 

@@ -10,6 +10,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+APPS = ("module", "wsgi_file", "mount")
+"""Fields that name an app."""
+NO_SOCKET = "no socket is named, so nobody can call this app: set http-socket or socket"
+"""What is said of an app without any."""
 Texts = tuple[str, ...]
 Pairs = tuple[tuple[str, str], ...]
 Ages = tuple[tuple[str, int], ...]
