@@ -165,6 +165,8 @@ class Crew:
         self.ready = FairQueue()
         self.awaiting: set[AwaitedInput] = set()
         """Inputs for whose bodies a thread waits, or may have to."""
+        self.struck = False
+        """By harakiri: a thread is stuck for good, and the worker must be replaced."""
         self.average = 0.0
         self.slow = False
         self.stopping = False
@@ -309,6 +311,8 @@ class Crew:
     @property
     def exhausted(self) -> bool:
         """Whether harakiri has struck every thread that may run the app: a request would wait here for nobody."""
+        if not self.struck:
+            return False
         stuck = [conn for member in tuple(self.members) if (conn := member.serving) is not None and conn.doomed]
         return len(stuck) >= self.threads
 

@@ -61,8 +61,6 @@ class Harakiri:
         self.crew = crew
         self.limit = limit
         self.log: RequestLog | None = None
-        self.struck = False
-        """A thread is stuck for good: the worker must be replaced."""
 
     def look(self, now: float) -> list[Member]:
         """Strike every call that has lasted longer than the limit; return the threads that were struck just now."""
@@ -89,7 +87,7 @@ class Harakiri:
                 conn.sock.shutdown(socket.SHUT_WR if data else socket.SHUT_RDWR)
             if self.log is not None:
                 self.log.struck(conn, member, took, data)
-        self.struck = True
+        self.crew.struck = True
         member.counts[scoreboard.HARAKIRI] += 1
         logs.say(f"harakiri: {what} has been in the app for {took:.1f} s\n{stack}")
         return True

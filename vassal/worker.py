@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from vassal.scoreboard import Scoreboard
 
 EXIT_RETIRED = 0
-EXIT_CRASHED = CRASHED
 EXIT_FAILED = 22
 """The app could not be loaded; `Failed` has said why."""
 ORPHAN_MERCY = 5.0
@@ -104,7 +103,7 @@ def run(plan: WorkerPlan) -> int:
         return EXIT_FAILED
     except BaseException:  # noqa: BLE001 (nothing above us could do better than this line)
         logs.say("the worker failed:\n" + traceback.format_exc().rstrip())
-        return EXIT_CRASHED
+        return CRASHED
     finally:
         if worker is not None:
             worker.end_log()
