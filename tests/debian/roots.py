@@ -75,12 +75,14 @@ def execute(command: Sequence[str | Path], **more) -> str:
 
 
 def mirror() -> str:
-    """Where this machine takes Debian from: its own apt knows."""
-    listed = execute(
-        ["apt-get", "indextargets", "--format", "$(ORIGIN)/$(LABEL) $(REPO_URI)", "Created-By: Packages"], env=CLEAN
-    )
-    found = re.findall(r"^Debian/Debian (\S+)$", listed, re.MULTILINE)
-    return found[0] if found else "http://deb.debian.org/debian/"
+    """Where this machine takes Debian from: its own apt knows. Before its first update, the first that it names."""
+    told = ["--format", "$(ORIGIN)/$(LABEL) $(REPO_URI)", "Created-By: Packages"]
+    fetched = execute(["apt-get", "indextargets", *told], env=CLEAN)
+    if found := re.search(r"^Debian/Debian (\S+)$", fetched, re.MULTILINE):
+        return found[1]
+    named = execute(["apt-get", "indextargets", "--no-release-info", *told], env=CLEAN).split()[1::2]
+    assert named, "apt has no source here: see sources.list(5)"
+    return named[0]
 
 
 def apt_settings() -> str:
