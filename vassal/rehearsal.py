@@ -128,6 +128,10 @@ def _answer(_environ: dict[str, Any], start_response: Callable[..., Any]) -> lis
     return [b"ok"]
 
 
+def _no_thread(_target: Callable[[], None], _name: str) -> None:
+    raise RuntimeError("a rehearsal is played by one thread")
+
+
 def _be_worker(settings: Settings, stack: contextlib.ExitStack) -> None:
     """A worker that serves two requests on one connection; its main thread alone, which never waits."""
     ours, theirs = (stack.enter_context(sock) for sock in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
@@ -143,6 +147,9 @@ def _be_worker(settings: Settings, stack: contextlib.ExitStack) -> None:
         stack.callback(os.close, descriptor)
     it._build(loader.Apps(_answer))
     loop = it._loop
+    # Where a call takes long (the machine may be busy), the lead would go to another thread. None may be started.
+    loop.crew._start = _no_thread  # type: ignore[method-assign, assignment]
+    loop.crew._lonely = True
     stack.callback(loop.epoll.close)
     stack.callback(os.close, loop._kick)
 

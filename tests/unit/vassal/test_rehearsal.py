@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+import time
 
 import pytest
 
@@ -74,3 +75,21 @@ def test_its_worker_is_asked_and_answers(monkeypatch):
     monkeypatch.setattr(rehearsal, "_answer", answer)
     rehearsal.rehearse(2)  # which raises where an answer does not come
     assert asked == ["/path"] * 4
+
+
+def test_slow_calls_start_no_thread(monkeypatch):
+    """On a busy machine any call may take long: a thread of the fork server's would outlive the worker that it led."""
+
+    def answer(_environ, start_response):
+        time.sleep(0.05)
+        start_response("200 OK", [("Content-Length", "2")])
+        return [b"ok"]
+
+    def start(*_: object) -> None:
+        started.append(1)
+
+    started: list[int] = []
+    monkeypatch.setattr(rehearsal, "_answer", answer)
+    monkeypatch.setattr(threading.Thread, "start", start)
+    rehearsal.rehearse(1)
+    assert not started
