@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import json
 import os
 import shutil
@@ -53,6 +54,12 @@ class _Commands(click.Group):
             raise _leave(FAILED, f"{error}: `emperor status` lists all") from None
         except ControlError as error:
             raise _leave(FAILED, str(error)) from None
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # nobody reads on: click's affair
+                raise
+            lost = isinstance(error, FileNotFoundError) and error.filename is None  # getcwd(2)
+            _discard_output()
+            raise _leave(FAILED, "the current directory is gone: cd elsewhere" if lost else str(error)) from None
 
 
 def _leave(code: int, message: str) -> SystemExit:
@@ -128,9 +135,11 @@ def _parse_sets(_context: click.Context, _parameter: click.Parameter, values: Se
 @_control_option
 def run(places: tuple[str, ...], ini: str | None, sets: tuple[tuple[str, str], ...], control: str | None) -> None:
     """Run the emperor in the foreground, on each PLACE: a directory, a glob or one file."""
+    from emperor import launch
     from emperor.places import PlaceError, parse_place
     from emperor.settings import load_emperor
 
+    launch.stand()
     if ini is None and not places:
         if not os.path.exists(DEFAULT_INI):
             raise click.UsageError(f"nothing to watch: give a PLACE or --ini FILE ({DEFAULT_INI} does not exist)")
@@ -282,8 +291,9 @@ def _print_log(name: str, *, follow: bool, lines: int, control: str | None) -> N
 
 
 def _discard_output() -> None:
-    """`logs | head` is no failure: nobody reads on, so the flush at exit must not complain."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """Nobody reads on (`logs | head`), or the disk is full: the flush at exit must not complain, too."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @main.command()

@@ -7,6 +7,7 @@ forgotten, and the fleet never waits for a command.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -67,8 +68,10 @@ class Commands:
 
         runs = self._fleet.runs
         pids = {name: [run.pid for run in runs.get(name, {}).values() if run.pid] for name in self._named(names)}
-        # A look at every process of the machine: not on the loop.
-        sizes = await asyncio.to_thread(rss_of, [pid for several in pids.values() for pid in several])
+        sizes: dict[int, int] = {}
+        with contextlib.suppress(RuntimeError):  # no thread to be had: the rest can be told all the same
+            # A look at every process of the machine: not on the loop.
+            sizes = await asyncio.to_thread(rss_of, [pid for several in pids.values() for pid in several])
         return {name: sum(sizes.get(pid, 0) for pid in several) for name, several in pids.items()}
 
     def row(self, name: str, rss: int) -> dict[str, Any]:

@@ -9,17 +9,16 @@ import asyncio
 import contextlib
 import os
 import signal
-import sys
 import traceback
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from emperor import manifest
 from emperor.closer import Closer
 from emperor.commands import Commands
 from emperor.control import ControlError, ControlServer
 from emperor.fleet import Fleet
-from emperor.journal import flush, say
-from emperor.launch import raise_nofile
+from emperor.journal import announce, flush, say
+from emperor.launch import hear, raise_nofile
 from emperor.logroom import LogRoom
 from emperor.monitor import Monitor
 from emperor.notify import Notifier
@@ -33,6 +32,8 @@ from emperor.watch import Watch
 from vassal import __version__, sessions
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from emperor.settings import EmperorSettings
 
 try:
@@ -57,6 +58,7 @@ class Emperor:
     def __init__(self, settings: EmperorSettings) -> None:
         self._settings = settings
         self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(_tell_mistake)
         self._done: asyncio.Future[int] = self._loop.create_future()
         self._stopping = False
         nofile = raise_nofile()
@@ -101,10 +103,9 @@ class Emperor:
             return 1
         self._catch_signals()
         await self._monitor.start()
-        count = len(self.fleet.vassals)
-        sys.stdout.write(f"emperor ready: {count} vassals, control {self._settings.control}\n")
-        sys.stdout.flush()
-        self._notifier.ready(self._line())
+        if not self._stopping:
+            announce(f"emperor ready: {self._line()}, control {self._settings.control}")
+            self._notifier.ready(self._line())
         self._tick()
         return await self._done
 
@@ -120,9 +121,12 @@ class Emperor:
         self._loop.add_signal_handler(signal.SIGUSR1, self._log_status)
         self._loop.add_signal_handler(signal.SIGUSR2, self._reopen_logs)
         self._loop.add_signal_handler(signal.SIGURG, self._forgive)
+        hear()
 
     def _tick(self) -> None:
         """Once a while: the process title, and systemd's watchdog."""
+        interval = self._notifier.watchdog
+        self._loop.call_later(min(5.0, interval / 2) if interval else 5.0, self._tick)  # whatever the rest comes to
         setproctitle(f"{self._settings.procname or 'emperor'}: {len(self.fleet.vassals)} vassals")
         self._notifier.alive()
         if not self._stopping and self._told != self._line():
@@ -130,8 +134,6 @@ class Emperor:
             self._notifier.status(self._told)
         self._log_room.look()
         self._follow_task = self._loop.create_task(self.fleet.relog.look())
-        interval = self._notifier.watchdog
-        self._loop.call_later(min(5.0, interval / 2) if interval else 5.0, self._tick)
 
     def _line(self) -> str:
         """Return what `systemctl status` shows."""
@@ -202,6 +204,16 @@ class Emperor:
         say("SIGURG: forgetting all backoff")
         for name in list(self.fleet.vassals):
             self.fleet.feed(name, Forgive())
+
+
+def _tell_mistake(_loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
+    """Tell of a mistake in a piece that nobody waits for. The rest goes on, and does not wait for who reads this."""
+    error = context.get("exception")
+    if error is None or isinstance(error, OSError):  # the kernel's, accept(2) without descriptors say
+        say(f"{context['message']}: {error}" if error is not None else str(context["message"]))
+    else:
+        where = "".join(traceback.format_exception(error)).rstrip()
+        say(f"{context['message']}; this is a bug in the emperor\n{where}")
 
 
 def run(settings: EmperorSettings) -> int:

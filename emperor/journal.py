@@ -1,4 +1,4 @@
-"""What the emperor itself says, on its standard error.
+"""What the emperor itself says, on its standard error, and the line by which it says that it is ready.
 
 The one danger is that somebody does not read: a full pipe, a terminal stopped by Ctrl-S. So a thread writes, and when
 too much waits for it, lines are dropped and counted. The emperor's loop never waits.
@@ -28,7 +28,11 @@ class Journal:
 
     def say(self, text: str) -> None:
         """Write one line: local time, ``[emperor]``, `text`. Never blocks."""
-        line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} [emperor] {text}\n".encode(errors="backslashreplace")
+        self.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} [emperor] {text}")
+
+    def write(self, text: str) -> None:
+        """Write `text` as a line. Never blocks."""
+        line = f"{text}\n".encode(errors="backslashreplace")
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
             self._thread.start()
@@ -58,5 +62,13 @@ class Journal:
 
 
 _journal = Journal()
+_output = Journal(1)
 say = _journal.say
-flush = _journal.flush
+announce = _output.write
+"""Write a line to standard output: whoever has closed it, or does not read it, costs that line and nothing else."""
+
+
+def flush() -> None:
+    """Wait until everything is written, or `PATIENCE` is over, for each of both."""
+    _output.flush()
+    _journal.flush()

@@ -1,4 +1,4 @@
-"""Starts the process that becomes a fork server. Imports next to nothing, so that it can be done first of all.
+"""What an emperor does first: it stands, and starts the process that becomes a fork server. Imports next to nothing.
 
 A fork server takes longer to be ready than an emperor (it imports what all vassals have in common, and rehearses), so
 an emperor starts it before it imports the rest of itself. The one danger is a process that nobody takes over: whoever
@@ -26,12 +26,35 @@ KEPT = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH")
 _waiting: list[Launched] = []
 
 
+EARLY = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+"""Signals that mean something to an emperor that is there, and would end one that is not yet."""
+
+
 @dataclass(slots=True)
 class Launched:
     """A process that becomes a fork server, and our end of its socket."""
 
     pid: int
     sock: socket.socket
+
+
+def stand() -> None:
+    """Make the process fit to become an emperor, before it opens anything.
+
+    Standard descriptors that somebody has closed are opened on /dev/null: the next file would get their numbers, and
+    what is printed would be written there. `EARLY` signals wait until `hear`: logrotate may come while it starts.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # noqa: FBT003 (the lowest free: this one)
+    signal.pthread_sigmask(signal.SIG_BLOCK, EARLY)
+
+
+def hear() -> None:
+    """Let the signals come for which `stand` made wait: by now there are handlers."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, EARLY)
 
 
 def launch(nofile: int) -> Launched:

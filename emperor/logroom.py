@@ -69,9 +69,10 @@ class LogRoom:
         """Begin to look, unless an earlier look has not come back; what is wrong will be told."""
         if self._directory is None or self._looking:
             return
-        self._looking = True
         arguments = (self._directory, asyncio.get_running_loop())
-        threading.Thread(target=self._ask, args=arguments, name="log-room", daemon=True).start()
+        with contextlib.suppress(RuntimeError):  # no thread to be had: the next look will do
+            threading.Thread(target=self._ask, args=arguments, name="log-room", daemon=True).start()
+            self._looking = True
 
     def _ask(self, directory: str, loop: asyncio.AbstractEventLoop) -> None:
         found: os.statvfs_result | OSError

@@ -61,7 +61,8 @@ class Orphans:
 
     def end(self, pairs: Collection[tuple[int, int]]) -> None:
         """Kill these smart daemons, with their sessions, where they are the emperor's children by now."""
-        self._loop.run_in_executor(None, _kill_daemons, frozenset(pairs))
+        with contextlib.suppress(RuntimeError):  # no thread to be had now: the next one will do it
+            self._loop.run_in_executor(None, _kill_daemons, frozenset(pairs))
 
     def sweep(self, spawn: int) -> None:
         """When this one is dead, give its workers no more time."""
@@ -98,9 +99,10 @@ class Orphans:
                 known = {*self._orphans, *self.ours}
                 ticks = int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
                 pids = [orphan.pid for orphan in dying]
-                left = await asyncio.to_thread(_end_sessions, pids, spared, known, frozenset(self.spared), ticks)
-                for orphan in dying:
-                    self._judge(orphan, *left[orphan.pid])
+                with contextlib.suppress(RuntimeError):  # no thread to be had: it is tried again
+                    left = await asyncio.to_thread(_end_sessions, pids, spared, known, frozenset(self.spared), ticks)
+                    for orphan in dying:
+                        self._judge(orphan, *left[orphan.pid])
                 await asyncio.sleep(pause)
                 pause = min(pause * 1.5, LONGEST_PAUSE)
         finally:

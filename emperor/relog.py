@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import threading
 from typing import TYPE_CHECKING, TypeVar
@@ -61,8 +62,9 @@ class Relog:
             return
         self._looking = True
         try:
-            for name in await _in_thread(self._moved):
-                await self._reopen(name)
+            with contextlib.suppress(OSError):  # no thread to be had: the next look will do
+                for name in await _in_thread(self._moved):
+                    await self._reopen(name)
         finally:
             self._looking = False
 
@@ -116,7 +118,11 @@ class Relog:
 
 
 async def _in_thread(work: Callable[[], T]) -> T:
-    """Do `work` in a thread that nobody waits for at the emperor's end: the disk may never answer."""
+    """Do `work` in a thread that nobody waits for at the emperor's end: the disk may never answer.
+
+    Raises:
+        OSError: there is no thread to be had; or whatever `work` raises.
+    """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 
@@ -137,7 +143,10 @@ async def _in_thread(work: Callable[[], T]) -> T:
         with contextlib.suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(settle, result, failed)
 
-    threading.Thread(target=run, name="relog", daemon=True).start()
+    try:
+        threading.Thread(target=run, name="relog", daemon=True).start()
+    except RuntimeError as error:
+        raise OSError(errno.EAGAIN, str(error)) from None  # "can't start new thread"
     return await future
 
 

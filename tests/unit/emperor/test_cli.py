@@ -16,7 +16,7 @@ import pytest
 from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
-from emperor import cli
+from emperor import cli, launch
 from emperor.control import ControlServer, Outcome, UnknownVassal
 from emperor.logtail import Follower, open_log, start_of_last
 from tests.harness import wait_until
@@ -215,6 +215,7 @@ def behind(monkeypatch):
         vars(made).update(contents)
         monkeypatch.setitem(sys.modules, name, made)
 
+    monkeypatch.setattr(launch, "stand", lambda: None)  # which changes the process
     module("emperor.settings", load_emperor=load_emperor)
     module("emperor.check", check_paths=check_paths, explain=explain)
     module("emperor.daemon", run=lambda settings: calls.ran.append(settings) or 0)

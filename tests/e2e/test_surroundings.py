@@ -1,0 +1,63 @@
+"""An emperor in odd surroundings: without standard streams, without readers, signalled before it is there."""
+
+import os
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from emperor.control import NoEmperor
+from tests.harness import EMPEROR, wait_until
+
+
+def answers(emperor):
+    try:
+        return emperor.statuses() == {}
+    except NoEmperor:
+        return False
+
+
+@pytest.mark.parametrize("streams", [">&- 2>&-", "<&- >&- 2>&-", ">&-"])
+def test_an_emperor_without_standard_streams(make_emperor, streams):
+    emperor = make_emperor()
+    emperor.command = ["/bin/sh", "-c", f"exec {shlex.join(emperor.command)} {streams}"]
+    emperor.start(ready=False)
+    wait_until(lambda: answers(emperor) or emperor.ended, 20, "the control socket")
+    standing = [os.readlink(f"/proc/{emperor.pid}/fd/{number}") for number in range(3)]
+    assert "/dev/null" in standing
+    assert not [target for target in standing if target.startswith(("socket:", "anon_inode:"))]
+
+
+def test_nobody_reads_what_an_emperor_prints(make_emperor):
+    emperor = make_emperor()
+    broken = "r, w = os.pipe(); os.close(r); os.dup2(w, 1); os.dup2(w, 2)"
+    into = f"import os, sys; {broken}; os.execv(sys.argv[1], sys.argv[1:])"
+    emperor.command = [sys.executable, "-c", into, *emperor.command]
+    emperor.start(ready=False)
+    wait_until(lambda: answers(emperor) or emperor.ended, 20, "the control socket")
+    assert answers(emperor)
+
+
+def test_signals_that_come_before_the_emperor_is_there_wait_for_it(make_emperor, tmp_path):
+    # Its own file is the moment: the command in it runs while the emperor reads its settings.
+    ini = tmp_path / "emperor.ini"
+    ini.write_text("[emperor]\nprocname = @(exec://kill -HUP $PPID; kill -USR1 $PPID; kill -USR2 $PPID; echo early)\n")
+    emperor = make_emperor(arguments=["--ini", str(ini)]).start()
+    wait_until(lambda: "SIGHUP: reloading 0 vassals" in emperor.log.read_text(), 10, "the signal to be heard")
+
+
+def test_a_full_disk_and_a_lost_directory_are_told_in_a_line(emperor, tmp_path):
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [*EMPEROR, "status", "--control", str(emperor.control)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (1, b"emperor: [Errno 28] No space left on device\n")
+    lost = "mkdir lost && cd lost && rmdir ../lost && exec"
+    check = ["/bin/sh", "-c", f"{lost} {shlex.join([*EMPEROR, 'check', str(emperor.vassals)])}"]
+    done = subprocess.run(check, cwd=tmp_path, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (1, b"emperor: the current directory is gone: cd elsewhere\n")
