@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from emperor import notify, states
+from emperor import notify, room, states
 from vassal import link
 
 if TYPE_CHECKING:
@@ -122,12 +122,16 @@ class Contracts:
             return None
         return os.path.join(self._settings.log_dir, name.replace("/", "-") + ".log")
 
-    def child(self, name: str) -> tuple[socket.socket, socket.socket, int, str | None]:
+    def child(
+        self, name: str, purpose: states.Purpose = states.Purpose.SERVE
+    ) -> tuple[socket.socket, socket.socket, int, str | None]:
         """Return both ends of a fresh link, and what `open_log` returns, for a new child of vassal `name`.
 
         Raises:
-            OSError: they cannot be had; its text says which.
+            OSError: they cannot be had, or too little would be left; its text says which.
         """
+        # Who only looks may leave a door: that must not take the room of those who are woken.
+        room.require(2 * room.KEPT if purpose is states.Purpose.INSPECT else room.KEPT)
         try:
             ours, theirs = link.pair()
         except OSError as error:

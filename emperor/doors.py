@@ -10,6 +10,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
+from emperor import room
 from emperor.listeners import OURS, Kept
 from vassal import net
 
@@ -53,6 +54,8 @@ class Doors:
         self._made: dict[str, tuple[str, str]] = {}
         """Vassal -> path and ``device:inode`` of the socket that was bound here."""
         self._later: dict[str, asyncio.TimerHandle] = {}
+        self._told: dict[str, str] = {}
+        """Why the door of each of these could not be made, as it was said."""
 
     # --- waiting -------------------------------------------------------------------------------------------------
 
@@ -90,11 +93,16 @@ class Doors:
         self._unlink(name)  # one that was shut down, since its holder may not serve here any more
         try:
             address = net.parse(path, "/")
+            room.require(2 * room.KEPT)  # whoever is woken needs room, too
             sock = net.bind(address, net.BindOptions(wait=False), MODE)  # a tenant could hold that lock for ever
             net.listen(sock, BACKLOG, address.key)
         except net.AddressError as error:
             self._fail(name, manifest, str(error))
             return
+        except OSError as error:
+            self._fail(name, manifest, error.strerror or str(error))
+            return
+        self._told.pop(name, None)
         if self._tyrant:
             try:
                 os.chown(path, *manifest.owner, follow_symlinks=False)
@@ -106,7 +114,9 @@ class Doors:
 
     def _fail(self, name: str, manifest: Manifest, why: str) -> None:
         if name not in self._later:
-            self._say(f"vassal {name}: cannot wait for its callers: {why}; next try in {AGAIN:.0f} s")
+            if self._told.get(name) != why:
+                self._told[name] = why
+                self._say(f"vassal {name}: cannot wait for its callers: {why}; tried again every {AGAIN:.0f} s")
             self._later[name] = self._loop.call_later(AGAIN, self._retry, name, manifest)
 
     def _retry(self, name: str, manifest: Manifest) -> None:
@@ -121,6 +131,7 @@ class Doors:
         timer = self._later.pop(name, None)
         if timer is not None:
             timer.cancel()
+        self._told.pop(name, None)
         self._unlink(name)
 
     def _unlink(self, name: str) -> None:

@@ -288,7 +288,7 @@ class Fleet:
             self._doors.open(name, manifest)
             kept = self.store.offers(name)
         try:
-            ours, theirs, log, complaint = self._contracts.child(name)
+            ours, theirs, log, complaint = self._contracts.child(name, purpose)
         except OSError as error:
             self._cannot_spawn(name, number, error.strerror or str(error))
             return

@@ -106,10 +106,15 @@ def take(nofile: int) -> Launched:
 def drop() -> None:
     """End a fork server that nobody took: it leaves as soon as it finds its socket closed."""
     while _waiting:
-        launched = _waiting.pop()
-        launched.sock.close()
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(launched.pid, 0)
+        end(_waiting.pop())
+
+
+def end(launched: Launched) -> None:
+    """End a process that is no fork server yet, and wait for it."""
+    launched.sock.close()
+    with contextlib.suppress(ChildProcessError, ProcessLookupError):
+        os.kill(launched.pid, signal.SIGKILL)  # nobody waits for its imports
+        os.waitpid(launched.pid, 0)
 
 
 def _origins() -> list[str]:

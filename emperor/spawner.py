@@ -1,6 +1,7 @@
 """The emperor's end of the fork server: starts it, asks it for children, and takes over when it dies.
 
 The one danger is a death in between: a request that nobody answers any more, or masters that have lost their parent.
+A fork server that cannot be understood any more is as good as dead, and is killed.
 Unanswered requests are reported as failed; orphaned masters come back to the emperor (see `emperor.orphans`).
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import time
 from typing import TYPE_CHECKING, Protocol
 
@@ -75,10 +77,14 @@ class Spawner:
             OSError: no process can be started.
         """
         launched = launch.take(self._nofile)
+        try:
+            self._pidfd = os.pidfd_open(launched.pid)
+        except OSError:
+            launch.end(launched)
+            raise
         self._pid = launched.pid
         self._orphans.ours = {self._pid}
         self._started = time.monotonic()
-        self._pidfd = os.pidfd_open(self._pid)
         self._end = link.End(launched.sock, link.AT_SPAWNER)
         self._loop.add_reader(self._pidfd, self._died)
         self._loop.add_reader(launched.sock.fileno(), self._read)
@@ -220,5 +226,10 @@ class Spawner:
                 elif isinstance(record, link.Exited):
                     self._masters.pop(record.spawn, None)
                     self._parent.exited(record.spawn, record.status)
-        except (link.LinkClosed, link.LinkError):
+        except link.LinkClosed:
             self._loop.remove_reader(end.fileno())  # its pidfd says the rest
+        except link.LinkError as error:
+            self._loop.remove_reader(end.fileno())
+            self._say(f"an answer of the fork server is lost ({error}): another one takes its place")
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)

@@ -308,7 +308,7 @@ class End:
             raise LinkClosed from None
         try:
             if flags & socket.MSG_CTRUNC:
-                raise LinkError("descriptors were lost on the way")
+                raise LinkError("descriptors were lost on the way: too many are open here (RLIMIT_NOFILE)")
             if flags & socket.MSG_TRUNC or len(packet) > MAX_PACKET:
                 raise LinkError(f"a packet larger than {MAX_PACKET} bytes")
             if not packet:

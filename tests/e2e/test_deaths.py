@@ -84,16 +84,35 @@ def test_an_emperor_without_descriptors_goes_on_and_recovers(make_emperor, app, 
     emperor.command = ["/usr/bin/prlimit", "--nofile=64:64", *emperor.command]
     emperor.start()
     ports = {}
-    for number in range(14):
+    for number in range(30):
         ports[f"v{number}"] = free_port()
         emperor.write(f"v{number}", vassal_text(ports[f"v{number}"], chdir=app))
     wait_until(lambda: "v0" in emperor.log.read_text() and "serves" in emperor.log.read_text(), 20, "some to serve")
+    wait_until(lambda: "RLIMIT_NOFILE" in emperor.log.read_text(), 20, "the limit to be told")
+    wait_until(lambda: len(_names(emperor) or ()) == len(ports), 20, "who it is that has no room")
     served = [name for name, port in ports.items() if _answers(port)]
     for name in ports:
         if name not in served[:2]:
             emperor.delete(name)
-    wait_until(lambda: set(_names(emperor)) == set(served[:2]), 30, lambda: f"two to be left: {_names(emperor)}")
+    wait_until(lambda: set(_names(emperor) or ()) == set(served[:2]), 30, lambda: f"two to be left: {_names(emperor)}")
     assert all(_answers(ports[name]) for name in served[:2])
+    assert "descriptors were lost" not in emperor.log.read_text()
+    port = free_port()
+    emperor.write("new", vassal_text(port, chdir=app))
+    emperor.wait_state("new", "running")
+    assert _answers(port)
+
+
+def test_parked_vassals_leave_room_to_wake_one(make_emperor, app, tmp_path):
+    sockets = tmp_path / "sockets"
+    emperor = make_emperor(settings={"emperor-on-demand-directory": str(sockets)})
+    emperor.command = ["/usr/bin/prlimit", "--nofile=100:100", *emperor.command]
+    emperor.start()
+    for number in range(50):
+        emperor.write(f"v{number}", f"[uwsgi]\nprotocol = http\nchdir = {app}\nmodule = app\n")
+    wait_until(lambda: "RLIMIT_NOFILE" in emperor.log.read_text(), 20, "the limit to be told")
+    door = next(sockets.iterdir())
+    assert http_get(str(door), timeout=20).text == "one"
 
 
 def _answers(port):
