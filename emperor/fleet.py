@@ -210,7 +210,7 @@ class Fleet:
         self._doors.remove(name)
         self.store.shut(name)
         self._pace.cancel(name)
-        heard = (self._hearing.wished, self._hearing.dues, self._hearing.voices)
+        heard = (self._hearing.wished, self._hearing.dues, self._hearing.voices, self._hearing.blocked)
         for table in (self.since, self.failed_at, *heard):
             table.pop(name, None)
         self.spared.forget(name)

@@ -15,6 +15,8 @@ from emperor.names import printable
 from vassal import link
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from emperor.fleet import Fleet
     from emperor.generation import Run
 
@@ -41,6 +43,8 @@ class Hearing:
         """When the last reload that each vassal asked for itself was, or is to be (seconds of the loop's clock)."""
         self.dues: dict[str, int] = {}
         """Epoch second at which the next cron job of a parked vassal is due, as it said when it parked."""
+        self.blocked: dict[str, str] = {}
+        """Vassals whose reload waits for an address, and who has it."""
 
     def heard(self, run: Run, record: link.Record) -> None:  # noqa: C901, PLR0912 (one case a record)
         """Translate a record into an event (`emperor.generation.Owner`)."""
@@ -56,6 +60,7 @@ class Hearing:
                     self._fleet.hooks.serves(run)  # it was not only to look, after all
                     self._fleet.chronicle.ran(name, time.time())
                 self._fleet.chronicle.ready(name, time.time())
+                self.blocked.pop(name, None)
                 if not run.doomed:
                     self._fleet.beside.ready(name)
                     feed(name, states.Ready(number, record.mercy))
@@ -63,7 +68,9 @@ class Hearing:
                 reason = printable(record.reason[:REASON_LIMIT])
                 holder = self._named_holder(name, reason) if record.stage == "bind" else None
                 if holder is not None:
-                    reason += f": by vassal {holder}"
+                    self._contend(run, holder, f"{reason}: by vassal {holder}")
+                    return
+                self.blocked.pop(name, None)
                 feed(name, states.Failed(number, record.stage, reason, record.detail))
             case link.Loyal():
                 self._fleet.chronicle.loyal(name, time.time())
@@ -139,10 +146,20 @@ class Hearing:
         for entry in run.pending or ():
             holder = self._fleet.store.holder(entry.key, run.name)
             if holder is not None and entry.key in {kept.key for kept in self._fleet.store.of(holder)}:
-                reason = f"address {entry.key} is already in use: by vassal {holder}"
-                self._fleet.feed(run.name, states.Failed(run.number, "bind", reason, ""))
+                self._contend(run, holder, f"address {entry.key} is already in use: by vassal {holder}")
                 run.kill()
                 return
+
+    def _contend(self, run: Run, holder: str, reason: str) -> None:
+        """`run` wants what `holder` has. If that one waits for an address of this one in turn, this one gives way."""
+        vassal = self._fleet.vassals.get(run.name)
+        stage = "bind"
+        if vassal is not None and vassal.serving is not None:
+            self.blocked[run.name] = holder
+            if circular(run.name, self.blocked):
+                del self.blocked[run.name]
+                stage, reason = "collision", f"{reason}, which waits for an address of this one"
+        self._fleet.feed(run.name, states.Failed(run.number, stage, reason, "", holder))
 
     def _named_holder(self, name: str, reason: str) -> str | None:
         words = reason.split()
@@ -161,6 +178,16 @@ class Hearing:
         )
         run.drop_pending()
         self._fleet.sweep(run)
+
+
+def circular(name: str, blocked: Mapping[str, str]) -> bool:
+    """Tell whether those who keep each other waiting, from `name` on, lead back to `name`."""
+    holder = blocked.get(name)
+    for _ in blocked:
+        if holder is None or holder == name:
+            break
+        holder = blocked.get(holder)
+    return holder == name
 
 
 def _until(wake: int) -> float | None:

@@ -139,7 +139,7 @@ def fail(turn: Turn, event: Failed) -> None:
             turn.change(failures=1)
             turn.want()
             return
-    lose_coming(turn, event.stage, event.reason, event.detail, kill=True)
+    lose_coming(turn, event.stage, event.reason, event.detail, kill=True, held=bool(event.holder))
 
 
 def fail_silently(turn: Turn, event: Exited) -> None:
@@ -160,8 +160,11 @@ def supersede(turn: Turn, _event: Due) -> None:
     turn.want()
 
 
-def lose_coming(turn: Turn, stage: str, reason: str, detail: str, *, kill: bool) -> None:
-    """The coming generation failed: keep why, tell who waits, and go where its vassal can go from there."""
+def lose_coming(turn: Turn, stage: str, reason: str, detail: str, *, kill: bool, held: bool = False) -> None:  # noqa: PLR0913
+    """The coming generation failed: keep why, tell who waits, and go where its vassal can go from there.
+
+    `held`: another vassal holds its address, and may give it up any moment.
+    """
     vassal = turn.vassal
     number, purpose = turn.coming.number, turn.coming.purpose
     turn.drop_coming(kill=kill)
@@ -175,8 +178,8 @@ def lose_coming(turn: Turn, stage: str, reason: str, detail: str, *, kill: bool)
         turn.want()
     elif vassal.serving is not None:
         turn.say(f"generation {vassal.serving.number} serves on")
-        if stage == "spawn":
-            # Not the file's fault, so the wish for it stands: nobody would touch it again.
+        if stage == "spawn" or held:
+            # Not this file's fault alone, so the wish for it stands: nobody would touch it again.
             turn.change(failures=vassal.failures + 1)
             turn.back_off()
         else:

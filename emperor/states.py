@@ -138,12 +138,16 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Generation `gen` cannot come up. It has not exited yet: `Exited` follows."""
+    """Generation `gen` cannot come up. It has not exited yet: `Exited` follows.
+
+    `holder`: the vassal that holds an address which this one's file names.
+    """
 
     gen: int
     stage: str
     reason: str
     detail: str = ""
+    holder: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -253,6 +253,20 @@ def test_the_next_try_of_an_asked_for_overlap_is_an_overlap_again():
     assert life.up().state is State.RUNNING
 
 
+def test_a_reload_whose_address_another_vassal_holds_is_tried_again_until_it_is_free():
+    life = reloading().feed(states.Failed(2, "bind", "in use: by vassal shop", "", "shop"), states.Exited(2, "exited"))
+    assert (life.state, life.vassal.serving.number) == (State.RELOADING, 1)
+    assert life.vassal.failure.stage == "bind"
+    assert not life.queued, "it waits first"
+    assert life.wait(1).queued
+    assert life.up().vassal.serving.manifest == manifest(2)
+
+
+def test_a_reload_whose_address_a_stranger_holds_waits_for_a_touch():
+    life = reloading().feed(states.Failed(2, "bind", "in use"), states.Exited(2, "exited"))
+    assert (life.state, life.vassal.next_retry) == (State.RUNNING, None)
+
+
 def test_a_reload_that_waits_when_its_old_one_dies_starts_at_once():
     life = unspawned(reloading()).feed(states.Exited(1, "was killed by SIGKILL"))
     assert life.state is State.WAITING
