@@ -38,7 +38,7 @@ class Commands:
         for name in names:
             if name not in self._fleet.vassals:
                 raise UnknownVassal(name)
-        return list(names)
+        return list(dict.fromkeys(names))  # a name that is given twice is meant once
 
     async def status(self, names: Sequence[str] | None) -> list[dict[str, Any]]:
         """Return the facts of these vassals (of all for None), with counters as of now.

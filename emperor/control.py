@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 LINE_LIMIT = 256 * 1024  # bytes of one request: some thousand names
 ANSWER_LIMIT = 64 * 1024 * 1024  # bytes of one answer, as the client takes it
-CONNECTIONS = 32
+CONNECTIONS = 128  # a deployment that reloads many vassals side by side holds one for each
 PATIENCE = 10.0  # s; for a whole request to arrive, and for an answer to be taken
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid; unix(7)
 SYSTEM_PATH = "/run/emperor/control.sock"

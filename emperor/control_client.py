@@ -1,13 +1,16 @@
 """The other end of the control socket, for the command line. Blocking, standard library only.
 
-The danger here: waiting for ever for an emperor that hangs. All but a waiting reload has a deadline.
+The danger here: waiting for ever for an emperor that hangs. All but a waiting reload has a deadline. Where more clients
+come than are served at a time, one asks again for as long.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import random
 import socket
+import time
 from typing import TYPE_CHECKING, Any
 
 from emperor.control import ANSWER_LIMIT, ControlError, NoEmperor, Outcome, UnknownVassal
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 TIMEOUT = 15.0  # s; for whatever the emperor can answer at once
+PAUSE = 0.1  # s; on average, before who was turned away for a crowd asks again
 
 
 class ControlClient:
@@ -65,6 +69,17 @@ class ControlClient:
             UnknownVassal: If a name is unknown.
             ControlError: If the emperor refuses or fails.
         """
+        end = time.monotonic() + self._timeout
+        while True:
+            try:
+                return _result(self._exchange(request, timeout), request, self.path)
+            except _CrowdError as error:
+                if time.monotonic() > end:
+                    raise ControlError(str(error)) from None
+                time.sleep(random.uniform(0, 2 * PAUSE))  # noqa: S311 (so that the crowd spreads)
+
+    def _exchange(self, request: dict[str, Any], timeout: float | None) -> bytes:
+        """Send one request; return the line that answers it."""
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
                 connection.settimeout(self._timeout)
@@ -73,7 +88,9 @@ class ControlClient:
                     connection.sendall(json.dumps(request).encode() + b"\n")
                 connection.settimeout(timeout)
                 with connection.makefile("rb") as stream:
-                    line = stream.readline(ANSWER_LIMIT)
+                    return stream.readline(ANSWER_LIMIT)
+        except BlockingIOError:  # connect(2): its queue is full
+            raise _CrowdError(f"the emperor on {self.path} is busy: too many clients; try again") from None
         except PermissionError as error:
             raise ControlError(
                 f"{self.path}: not permitted: only root and the emperor's own user may command it"
@@ -85,7 +102,10 @@ class ControlClient:
             raise NoEmperor(
                 f"no emperor answers on {self.path} ({reason}): is it running? is --control right?"
             ) from error
-        return _result(line, request, self.path)
+
+
+class _CrowdError(Exception):
+    """So many clients are there that this one was turned away before anything was done; the message is for people."""
 
 
 def _result(line: bytes, request: dict[str, Any], path: str) -> Any:
@@ -97,6 +117,8 @@ def _result(line: bytes, request: dict[str, Any], path: str) -> Any:
         raise ControlError(f"what answers on {path} is no emperor")
     if answer.get("ok"):
         return answer["result"]
+    if answer.get("kind") == "busy":
+        raise _CrowdError(str(answer["error"]))
     if answer.get("kind") == "unknown-vassal":
         raise _unknown(answer, request)
     raise ControlError(str(answer["error"]))

@@ -48,6 +48,13 @@ RELOAD_PATIENCE = 60.0
 """Seconds after which systemd is told that a reload of the whole fleet is over, whoever is still at it."""
 
 
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+"""Signals to end."""
+SAME_WISH = 0.3
+"""Seconds within which a second signal to end is the first one's double: timeout(1), and a shell script that passes on
+what its terminal sends, tell the whole process group and then its leader. A person takes longer to lose patience."""
+
+
 CRASHED = 70
 """Exit status of an emperor that fails without being told to end (EX_SOFTWARE of sysexits.h)."""
 
@@ -61,6 +68,7 @@ class Emperor:
         self._loop.set_exception_handler(_tell_mistake)
         self._done: asyncio.Future[int] = self._loop.create_future()
         self._stopping = False
+        self._told_at = 0.0
         nofile = raise_nofile()
         self.fleet = Fleet(self._loop, settings, Closer(), Pace(os.cpu_count() or 1), say, self._forgotten, nofile)
         places = [parse_place(place) for place in settings.places]
@@ -115,7 +123,7 @@ class Emperor:
         await self._control.close()
 
     def _catch_signals(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        for number in ENDING:
             self._loop.add_signal_handler(number, self._stop, number)
         self._loop.add_signal_handler(signal.SIGHUP, self._reload_all)
         self._loop.add_signal_handler(signal.SIGUSR1, self._log_status)
@@ -153,10 +161,11 @@ class Emperor:
 
     def _stop(self, number: int) -> None:
         if self._stopping:
-            say("told to stop again: killing what is left")
-            self.fleet.ending.kill_all()
+            if self._loop.time() - self._told_at >= SAME_WISH:
+                say("told to stop again: killing what is left")
+                self.fleet.ending.kill_all()
             return
-        self._stopping = True
+        self._stopping, self._told_at = True, self._loop.time()
         say(f"{signal.Signals(number).name}: stopping {len(self.fleet.vassals)} vassals")
         self._notifier.stopping("stopping")
         self._monitor.close()
@@ -166,6 +175,9 @@ class Emperor:
         await self.fleet.stop_all()
         await self._close()
         say("all vassals have stopped")
+        for number in ENDING:  # what is left to do is short, and the loop's end would bring back their defaults
+            self._loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
         self._done.set_result(0)
 
     def _reload_all(self) -> None:

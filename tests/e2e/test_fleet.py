@@ -161,9 +161,32 @@ def test_a_second_signal_kills(emperor, app):
         time.sleep(0.1)  # as above
         emperor.kill()
         wait_until(lambda: "stopping" in emperor.log.read_text(), 10, "it to be stopping")
-        emperor.kill()
+
+        def ended():
+            if not emperor.ended:
+                emperor.kill()
+            return emperor.ended
+
+        wait_until(ended, 10, "it to be killed by another one")
         assert emperor.wait() == 0
     emperor.wait_empty()
+
+
+def test_the_double_of_a_signal_kills_nobody(emperor, app, tmp_path):
+    """timeout(1) sends it to the emperor, and then to the emperor's process group."""
+    begun = tmp_path / "begun"
+    (app / "app.py").write_text(
+        f"import time\ndef application(e, s):\n    open({str(begun)!r}, 'w').close()\n    time.sleep(1)\n"
+        "    s('200 OK', [])\n    return [b'late']\n"
+    )
+    port = serve(emperor, app)
+    with HttpClient(("127.0.0.1", port)) as client:
+        client.send_request("GET", "/")
+        wait_until(begun.exists, 10, "the request to be in the app")
+        os.kill(emperor.pid, signal.SIGTERM)
+        os.kill(emperor.pid, signal.SIGINT)
+        assert client.response().text == "late"
+    assert emperor.wait() == 0
 
 
 def test_a_killed_worker_comes_back(emperor, app):

@@ -1,6 +1,7 @@
 """The control socket: who may speak, what is answered, and that two emperors never share one."""
 
 import asyncio
+import concurrent.futures
 import contextlib
 import json
 import os
@@ -288,7 +289,7 @@ def test_too_many_clients_are_told_so_and_the_others_go_on(path):
                 connection.sendall(b'{"command": "status"}\n')
                 assert json.loads(connection.recv(65536))["ok"]
             with pytest.raises(ControlError, match="too many clients"):
-                ControlClient(str(path)).status()
+                ControlClient(str(path), timeout=0.05).status()
             held[0].sendall(b'{"command": "status"}\n')
             return json.loads(held[0].recv(65536))["ok"]
         finally:
@@ -296,6 +297,55 @@ def test_too_many_clients_are_told_so_and_the_others_go_on(path):
                 connection.close()
 
     assert serve(path, crowd, connections=2)
+
+
+def test_who_finds_a_crowd_asks_again(path):
+    """A deployment that reloads many vassals side by side is no mistake."""
+    fleet = Fleet()
+
+    async def crowd():
+        fleet.release = asyncio.Event()
+        reload = asyncio.create_task(asyncio.to_thread(ControlClient(str(path)).reload, ["blog"]))
+        async with asyncio.timeout(10):
+            while not fleet.calls:  # noqa: ASYNC110  # the handler under test sets no event
+                await asyncio.sleep(0.01)
+        with pytest.raises(ControlError, match="too many clients"):
+            await asyncio.to_thread(ControlClient(str(path), timeout=0.05).status)
+        status = asyncio.create_task(asyncio.to_thread(ControlClient(str(path)).status))
+        await asyncio.sleep(0.2)
+        assert not status.done()
+        fleet.release.set()
+        assert (await reload)[0].name == "blog"
+        return await status
+
+    assert serve(path, crowd, fleet, connections=1)[0]["name"] == "blog"
+
+
+def test_who_finds_the_queue_full_waits_for_room(path):
+    with socket.socket(socket.AF_UNIX) as listener, contextlib.ExitStack() as fillers:
+        listener.bind(str(path))
+        listener.listen(0)
+        refused = 0
+        while not refused:
+            filler = fillers.enter_context(socket.socket(socket.AF_UNIX))
+            filler.setblocking(False)
+            refused = filler.connect_ex(str(path))
+        with pytest.raises(ControlError, match="busy"):
+            ControlClient(str(path), timeout=0.05).status()
+
+        def answer():
+            while True:
+                connection = listener.accept()[0]
+                with connection, connection.makefile("rb") as stream:
+                    if stream.readline():
+                        connection.sendall(b'{"ok": true, "result": []}\n')
+                        return
+
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            status = pool.submit(ControlClient(str(path)).status)
+            fillers.close()
+            pool.submit(answer).result(20)
+            assert status.result(20) == []
 
 
 def test_a_client_that_leaves_is_no_longer_worked_for(path):
