@@ -140,6 +140,7 @@ class Emperor:
         if not self._stopping and self._told != self._line():
             self._told = self._line()
             self._notifier.status(self._told)
+        self.fleet.reap()
         self._log_room.look()
         self._follow_task = self._loop.create_task(self.fleet.relog.look())
 

@@ -384,6 +384,10 @@ class Fleet:
         run.kill()
         self._spawner.sweep(run.spawn)
 
+    def reap(self) -> None:
+        """Let the kernel forget children that are nobody's."""
+        self._spawner.reap()
+
     # --- the end -------------------------------------------------------------------------------------------------
 
     async def stop_all(self) -> None:

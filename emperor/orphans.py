@@ -52,6 +52,11 @@ class Orphans:
         self.spared: set[tuple[int, int]] = set()
         """Smart daemons (pid and start time), which outlive their masters."""
 
+    @property
+    def known(self) -> set[int]:
+        """The emperor's children that are looked after."""
+        return {*self._orphans, *self.ours}
+
     def adopt(self, spawn: int, pid: int) -> None:
         """Look after the master `pid` from now on."""
         if not self._orphans:
@@ -96,7 +101,7 @@ class Orphans:
             while dying := [orphan for orphan in self._orphans.values() if orphan.dead_at is not None]:
                 now = self._loop.time()
                 spared = {o.pid for o in dying if not o.swept and now - (o.dead_at or now) < WORKER_GRACE}
-                known = {*self._orphans, *self.ours}
+                known = self.known
                 ticks = int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
                 pids = [orphan.pid for orphan in dying]
                 with contextlib.suppress(RuntimeError):  # no thread to be had: it is tried again
@@ -116,6 +121,21 @@ class Orphans:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(orphan.pid, 0)
             del self._orphans[orphan.pid]
+
+
+def reap_strangers(known: Collection[int]) -> None:
+    """Let the kernel forget children that have ended, up to the first of those who are looked after elsewhere.
+
+    As the first process of a container the emperor inherits every orphan, and what its start script left behind.
+    """
+    while True:
+        try:
+            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+            if found is None or found.si_pid in known:
+                return
+            os.waitpid(found.si_pid, os.WNOHANG)
+        except ChildProcessError:
+            return
 
 
 def _kill_daemons(pairs: frozenset[tuple[int, int]]) -> None:

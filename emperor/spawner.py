@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from emperor import launch
-from emperor.orphans import Orphans
+from emperor.orphans import Orphans, reap_strangers
 from vassal import link
 
 if TYPE_CHECKING:
@@ -136,6 +136,11 @@ class Spawner:
             self._loop.remove_writer(self._end.fileno())
             self._end.close()
             self._end = None
+
+    def reap(self) -> None:
+        """Let strangers go who have become children of the emperor, and have ended. Call it once in a while."""
+        # Children of the fork server are the emperor's as soon as that is dead, which may not be known yet.
+        reap_strangers({*self._orphans.known, *self._masters.values()})
 
     def close(self) -> None:
         """Let the fork server go; it ends when its last child has."""

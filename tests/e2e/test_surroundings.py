@@ -2,13 +2,15 @@
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 
+import psutil
 import pytest
 
 from emperor.control import NoEmperor
-from tests.harness import EMPEROR, wait_until
+from tests.harness import EMPEROR, command_line, free_port, process_name, vassal_text, wait_until
 
 
 def answers(emperor):
@@ -61,3 +63,26 @@ def test_a_full_disk_and_a_lost_directory_are_told_in_a_line(emperor, tmp_path):
     check = ["/bin/sh", "-c", f"{lost} {shlex.join([*EMPEROR, 'check', str(emperor.vassals)])}"]
     done = subprocess.run(check, cwd=tmp_path, capture_output=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (1, b"emperor: the current directory is gone: cd elsewhere\n")
+
+
+def test_children_that_are_nobodys_are_reaped(make_emperor, app, tmp_path):
+    """What a container's start script left behind, and all orphans where the emperor is the first process."""
+    emperor = make_emperor(env={"NOTIFY_SOCKET": str(tmp_path / "nobody"), "WATCHDOG_USEC": "800000"})  # quick ticks
+    emperor.command = ["/bin/sh", "-c", f"sleep 0.1 & sleep 60 & exec {shlex.join(emperor.command)}"]
+    emperor.start()
+    emperor.write("blog", vassal_text(free_port(), chdir=app))
+    before = emperor.wait_state("blog", "running")
+
+    def children():
+        return [process for process in psutil.Process(emperor.pid).children() if process_name(process) in ("", "sleep")]
+
+    (other,) = wait_until(
+        lambda: len(found := children()) == 1 and found, 10, lambda: f"one to be reaped: {children()}"
+    )
+    forkserver = next(p for p in psutil.Process(emperor.pid).children() if "fork server" in command_line(p))
+    forkserver.kill()
+    wait_until(lambda: "another one starts" in emperor.log.read_text(), 10, "the fork server to be missed")
+    other.kill()
+    wait_until(lambda: not children(), 10, lambda: f"the other to be reaped: {children()}")
+    os.kill(before["pid"], signal.SIGKILL)
+    emperor.wait_state("blog", "running", generation=2)
