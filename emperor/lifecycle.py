@@ -107,12 +107,14 @@ def give_back(turn: Turn, _event: Event) -> None:
 
 
 def learn(turn: Turn, event: Facts) -> None:
-    """It has read its file: take its start timeout and strategy."""
+    """It has read its file: take its start timeout and strategy. One for cron jobs has started with that."""
     coming = turn.coming
     timeout = clamp(event.start_timeout) or coming.start_timeout
     turn.change(coming=replace(coming, start_timeout=timeout, strategy=event.strategy))
     if (Alarm.START, coming.number) in turn.vassal.alarms:
         turn.arm(Alarm.START, coming.number, coming.started + timeout)
+    if coming.purpose is Purpose.JOBS:
+        turn.act(Dequeue())  # its jobs may run for hours, and those of others are due as well
 
 
 def take_over(turn: Turn, event: Ready) -> None:

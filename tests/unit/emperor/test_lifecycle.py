@@ -657,6 +657,14 @@ def test_cron_of_a_parked_vassal_runs_without_an_app():
     assert life.wait(60).feed(states.Slot()).sent() == [(3, link.Activate(5))]
 
 
+def test_the_jobs_of_one_do_not_hold_up_those_of_others():
+    """They may run for hours; what has its place in the throttle is the start."""
+    life = parked(60.0).wait(60).feed(states.Slot()).feed(states.Facts(2))
+    assert life.did(states.Dequeue)
+    life.feed(states.Called(), states.Facts(2)).feed(states.Slot(), states.Facts(3))
+    assert not life.did(states.Dequeue), "a start of the app keeps its place until it is ready"
+
+
 def test_a_caller_does_not_wait_for_cron_and_no_job_runs_twice():
     life = parked(60.0).wait(60).feed(states.Slot(), states.Called())
     assert life.sent() == [(2, link.Release())]
