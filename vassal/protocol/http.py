@@ -26,6 +26,7 @@ _TARGET = rb"[\x21\x22\x24-\x7e]"  # RFC 9112 section 3.2: no blanks, no control
 HEAD = re.compile(
     rb"(" + _TOKEN + rb"++) (" + _TARGET + rb"++) HTTP/1\.([01])\r\n(?:" + _TOKEN + rb"++:" + _VALUE + rb"*+\r\n)*+\r\n"
 ).fullmatch
+_START = re.compile(_TOKEN).match
 _REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb"++) (" + _TARGET + rb"++) (HTTP/[0-9]\.[0-9])\r\n").match
 _BARE = re.compile(rb"(?<!\r)\n|\r[^\n]").search
 _FIELD = re.compile(_TOKEN + rb"++:" + _VALUE + rb"*+").fullmatch
@@ -198,7 +199,8 @@ class HttpProtocol:
             environ["SERVER_PROTOCOL"] = "HTTP/1.0"
             request.old = True
             request.chunks = request.plain = False
-            request.keep_alive = _has_token(connection, "keep-alive")
+            # Of both words close counts (RFC 9112 section 9.3).
+            request.keep_alive = _has_token(connection, "keep-alive") and not _has_token(connection, "close")
         if not self.keep_alive:
             request.keep_alive = False
         self._target(target, environ)
@@ -290,6 +292,8 @@ class HttpProtocol:
         """
         if len(data) >= self.buffer_size:
             raise Refused(431, f"a head of more than {self.buffer_size} bytes (buffer-size)")
+        if not checked and _START(data) is None:  # else who speaks TLS here would wait for http-timeout
+            raise self.diagnose(data)
         line_end = data.find(b"\n", checked)
         if line_end >= 0 and data.find(b"\n", 0, line_end) < 0 and _REQUEST_LINE(data) is None:
             raise self.diagnose(data)
@@ -301,6 +305,10 @@ class HttpProtocol:
         if len(head) > self.buffer_size:
             return Refused(431, f"a head of {len(head)} bytes, buffer-size is {self.buffer_size}")
         line = _REQUEST_LINE(head)
+        if line is None and head.startswith(b"\x16\x03"):
+            return Refused(
+                400, "a TLS handshake, and this socket speaks HTTP: the client's URL should begin with http://"
+            )
         if line is None:
             return Refused(400, "a malformed request line")
         if line[3] not in (b"HTTP/1.0", b"HTTP/1.1"):

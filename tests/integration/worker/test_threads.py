@@ -207,6 +207,16 @@ def test_idle_connections_end(start_worker):
         assert client.sock.recv(1) == b""
 
 
+@pytest.mark.parametrize("words", ["keep-alive, close", "close, keep-alive"])
+def test_close_counts_for_more_than_keep_alive(start_worker, words):
+    worker = start_worker()
+    for version in ("1.0", "1.1"):
+        with worker.client() as client:
+            client.send(f"GET / HTTP/{version}\r\nHost: x\r\nConnection: {words}\r\n\r\n".encode())
+            assert client.response().closes
+            assert client.sock.recv(1) == b""
+
+
 def test_no_keep_alive(start_worker):
     worker = start_worker(http_keepalive=0)
     with worker.client() as client:
