@@ -48,7 +48,7 @@ class Special:
         self.value = value
         self.number = 0
         if kind == LENGTH:
-            if _NUMBER(value) is None:
+            if _NUMBER(value.strip(" \t")) is None:
                 raise BadResponse(f"a Content-Length that is no number: {value!r}")
             self.number = int(value)
 

@@ -182,6 +182,13 @@ class Response:
             self.mine |= _MINE[kind]
             self.plain = False
 
+    @property
+    def said_all(self) -> bool:
+        """Whether a response that has begun is complete for its client. One without a body is, with its head."""
+        if self.bodyless or self.request.head_only:
+            return True
+        return self.length is not None and self.count >= self.length
+
     # --- sending -------------------------------------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
@@ -288,7 +295,9 @@ class Response:
             # RFC 9110 section 8.6: never with 204. A 304 may say how long the body would be.
             parts = [line for line in parts if not line.lower().startswith(b"content-length:")]
         elif self.length is None and not self.bodyless:
-            if size is not None:
+            if size == 0 and request.head_only:
+                pass  # an app that has left the body out: what a GET would get is unknown (RFC 9110 section 8.6)
+            elif size is not None:
                 parts.append(b"Content-Length: %d\r\n" % size)
                 self.length = size
             elif request.chunks:

@@ -133,7 +133,7 @@ class Gateway:
         if parts is None or response.bodyless or response.length not in (None, size):
             self._send_odd(response, body, me)
             return
-        if response.length is None:
+        if response.length is None and (size or not request.head_only):  # see `Response.head`
             parts.append(b"Content-Length: %d\r\n" % size)
         plain = request.plain and response.plain and not self.loop.retiring
         parts.append(self.stamp.keep if plain else response.tail())
@@ -219,8 +219,12 @@ class Gateway:
                 raise TypeError(f"the app yielded {type(piece).__name__}, not bytes")
             # PEP 3333: the head is not sent before the first piece that is not empty, so that the app may still
             # change its mind.
-            if not response.begun and (not piece or response.hold(piece)):
-                continue
+            if not response.begun:
+                if not piece or response.hold(piece):
+                    continue
+                if response.bodyless or response.request.head_only:
+                    response.send(piece)  # the head, which is all of it: no client would wait for what an app yields on
+                    return
             if not response.send(piece):
                 raise ClientGone("the client has closed the connection")
         if not response.begun:
@@ -311,7 +315,7 @@ class Gateway:
         conn = response.conn
         what = line_of(response.request.environ)
         # One that has said all that it announced is complete, whatever the app does afterwards.
-        response.failed = response.begun and (response.length is None or response.count < response.length)
+        response.failed = response.begun and not response.said_all
         if conn.held is not None:  # it is complete all the same
             response.close = True
             response.plain = False

@@ -487,6 +487,25 @@ def do_valid(environ, start):
     return [b"valid " + body]
 
 
+def do_aware(environ, start):
+    """An app that makes no body for a HEAD request."""
+    start("200 OK", [("Content-Type", "text/plain")])
+    return [] if environ["REQUEST_METHOD"] == "HEAD" else [b"hello"]
+
+
+def do_events(environ, start):
+    """A stream that ends when its client leaves; its status is the query."""
+    start(environ["QUERY_STRING"].replace("%20", " ") or "200 OK", [("Content-Type", "text/event-stream")])
+    while True:
+        yield b"data: x\n\n"
+        time.sleep(0.01)
+
+
+def do_padded(environ, start):
+    start("200 OK", [("Content-Length", " 5 ")])
+    return [b"hello"]
+
+
 do_valid.__name__ = "do_valid"
 
 

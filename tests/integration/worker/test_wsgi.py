@@ -76,6 +76,32 @@ def test_head_has_no_body(worker, path):
         assert client.get("/").body == b"hello"
 
 
+def test_a_head_says_nothing_of_a_body_that_the_app_left_out(worker):
+    with worker.client() as client:
+        for path in ("/aware", "/empty"):
+            head = client.request("HEAD", path)
+            assert head.header("content-length") is None, "what a GET would get is not known"
+        assert client.get("/aware").header("content-length") == "5"
+        assert client.request("HEAD", "/pieces").header("content-length") == "3"
+
+
+@pytest.mark.parametrize("request_line", ["HEAD /events", "GET /events?204%20Gone", "GET /events?304%20Same"])
+def test_a_stream_of_which_nothing_can_be_sent_is_not_waited_for(worker, request_line):
+    with worker.client() as client:
+        client.send(f"{request_line} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        client.response(head=True)
+        assert client.get("/").body == b"hello"
+
+
+@pytest.mark.parametrize("path", ["/late", "/late_length", "/short", "/closing_raise?/dev/null"])
+def test_a_head_is_complete_whatever_the_app_does_behind_it(worker, path):
+    for version in (b"1.1", b"1.0"):
+        with worker.client() as client:
+            client.send(b"HEAD %b HTTP/%b\r\nHost: x\r\nConnection: close\r\n\r\n" % (path.encode(), version))
+            assert client.response(head=True).status == 200
+            assert client.sock.recv(1) == b"", "an end, no reset"
+
+
 @pytest.mark.parametrize(("path", "status"), [("/204", 204), ("/304", 304)])
 def test_statuses_without_a_body(worker, path, status):
     with worker.client() as client:
@@ -149,6 +175,7 @@ def test_headers_of_the_app(worker):
         assert own.all("server") == ["mine"]
         assert own.header("transfer-encoding") is None
         assert client.get("/cookies").all("set-cookie") == ["a=1", "b=2"]
+        assert client.get("/padded").body == b"hello"
         assert client.get("/close").closes
         assert client.sock.recv(1) == b""
 
