@@ -31,14 +31,12 @@ from emperor.states import (
     Purpose,
     Ready,
     Released,
-    Send,
     ShutListeners,
     State,
     Vassal,
 )
 from emperor.turn import BROKEN_STAGES, JOBS_RETRY, KILL_PATIENCE, Turn
 from emperor.wishes import deny, hasten, keep, reinspect, remember, renew, retry, return_, stop, unhold, vanish
-from vassal import link
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -186,7 +184,7 @@ def lose_coming(turn: Turn, stage: str, reason: str, detail: str, *, kill: bool,
             turn.back_off()
         else:
             turn.change(state=State.RUNNING, strategy="")
-            turn.act(Send(vassal.serving.number, link.KeepWorkers()))
+            turn.keep_workers()
     elif stage in BROKEN_STAGES:
         turn.give_up()
     else:

@@ -130,8 +130,14 @@ class Turn(Ledger):
             self.act(Send(number, link.Activate(vassal.minute, vassal.running)))
         elif parked or vassal.serving is not None:
             self.arm(Alarm.START, number, self.now + limits.start_timeout)
+        if vassal.serving is not None:
+            self.keep_workers()
         if not parked:
             self.say(f"generation {number} starts")
+
+    def keep_workers(self) -> None:
+        """Newer code is on its way or has failed: whoever loads the app anew, or parks and wakes, would have that."""
+        self.act(Send(self.serving.number, link.KeepWorkers()))
 
     def _purpose(self) -> Purpose:
         """What the next start is for."""
@@ -148,6 +154,7 @@ class Turn(Ledger):
         if self.vassal.serving is not None:
             self.say(f"not reloaded: {problem}")
             self.change(state=State.RUNNING, strategy="")
+            self.keep_workers()
         else:
             self.give_up()
 

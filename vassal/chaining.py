@@ -13,7 +13,7 @@ from vassal import link, logs
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from vassal import pool
+    from vassal import channel, pool
 
 
 class Chaining:
@@ -58,6 +58,10 @@ class Chaining:
     def keep(self) -> None:
         """A newer generation has failed: a worker that loads the app itself would load what is broken."""
         self._pool.keep = self._lazy
+
+    def ended(self, why: channel.Failed | None, how: str) -> None:
+        """A worker has ended: `why` it failed, if it said, and `how` that looked."""
+        self.why = (why.reason, why.detail) if why is not None else (f"a new worker {how} before it was ready", "")
 
     def _begin(self, reason: str) -> None:
         logs.say(f"{reason}: replacing the workers one by one")

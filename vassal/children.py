@@ -109,6 +109,13 @@ class Children:
         for child in self.by_slot.values():
             self._signal(child, signal.SIGKILL)
 
+    def refuse(self, slot: int, stage: str, reason: str) -> None:
+        """SIGKILL the worker in `slot`, which has loaded the app and may not serve."""
+        child = self.by_slot.get(slot)
+        if child is not None:
+            child.why = channel.Failed(stage, reason, "")
+            self._signal(child, signal.SIGKILL)
+
     def weigh(self, limit: int) -> None:
         """SIGKILL those that accept and have more than `limit` bytes resident (``evil-reload-on-rss``)."""
         for one in self._pool.serving:

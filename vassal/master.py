@@ -12,7 +12,7 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from vassal import link, loading, logs, net, pool, sessions, titles, unit, worker
+from vassal import channel, link, loading, logs, net, pool, sessions, titles, unit, worker
 from vassal.chaining import Chaining
 from vassal.children import SIGNALS, Children, describe
 from vassal.companions import Companions
@@ -109,7 +109,7 @@ class Master:
             return 22
         self._signals.catch(SIGNALS)  # whatever the app did to them while it was imported: the master serves
         while self._finished is None:
-            self._children.act(self._pool.decide(time.monotonic()))
+            self._children.act(self._gate.before(self._pool.decide(time.monotonic()), self._pool))
             self._look()
             self._chaining.look()
             if self._finished is None:
@@ -153,9 +153,9 @@ class Master:
             if not self._pool.closing:
                 self._park()
             self._finished = 0 if self._finished is None else self._finished
-        elif self._gate.until is not None:
-            self._gate.look(now)
-        elif self._ready_at is not None:
+            return
+        self._gate.look(now)
+        if self._ready_at is not None and self._finished is None:
             self._rounds.look(now)
 
     def _emptied(self, now: float) -> bool:
@@ -221,6 +221,7 @@ class Master:
             self._chaining.reload()
         elif isinstance(record, link.KeepWorkers):
             self._chaining.keep()
+            self._slumber.keep()
         elif isinstance(record, link.ReopenLogs):
             self._log.reopen(fds)
         elif isinstance(record, link.Report):
@@ -277,28 +278,32 @@ class Master:
 
     def loaded(self, slot: int) -> None:
         """Admit the worker in `slot`; with the first one the generation is ready."""
-        now = time.monotonic()
         if self._finished is not None:
             return
-        if self._ready_at is not None:
-            self._children.act(self._pool.loaded(slot, now))
-            self._slumber.awake(now)
-            self._hooks.stay()
-            self._beside.wake(now)
-            self._rounds.due = now
-            return
-        self._loaded.append(slot)
-        if self._gate.open:
-            self._hooks.open(self._may_open)
-        else:
-            self._gate.loaded(slot, now)
+        if self._ready_at is None:
+            self._loaded.append(slot)
+        if not self._gate.ask(slot, time.monotonic()) and (self._ready_at is not None or self._gate.open):
+            self._passed(slot, "")
 
-    def _passed(self, problem: str) -> None:
-        """The ready-check is over: '' is good."""
-        if problem:
+    def _passed(self, slot: int, problem: str) -> None:
+        """Nothing is to be asked of the worker in `slot`, or its ready-check is over: '' is good."""
+        if self._ready_at is not None:
+            if problem:
+                self._children.refuse(slot, "ready", f"ready-check: {problem}")
+            else:
+                self._admit(slot, time.monotonic())
+        elif problem:
             self._fail(link.failure("ready", f"ready-check: {problem}"))
         else:
             self._hooks.open(self._may_open)
+
+    def _admit(self, slot: int, now: float) -> None:
+        """One more worker serves."""
+        self._children.act(self._pool.loaded(slot, now))
+        self._slumber.awake(now)
+        self._hooks.stay()
+        self._beside.wake(now)
+        self._rounds.due = now
 
     def _may_open(self, problem: str, detail: str) -> None:
         """The hooks before the first request have run: '' is good."""
@@ -349,20 +354,16 @@ class Master:
         self._tally.ended(self._board.worker(slot))
         self._vitals.ended(slot)
         self._board.reset(slot)  # or it would look like one that has time
-        if child.why is not None:
-            self._chaining.why = (child.why.reason, child.why.detail)
-        else:
-            self._chaining.why = (f"a new worker {describe(status)} before it was ready", "")
+        self._gate.forget(slot)
+        self._chaining.ended(child.why, describe(status))
         what = self._pool.gone(slot, time.monotonic())
         if self._ready_at is None and not self._pool.closing:
-            if child.why is not None:
-                self._fail(link.failure(child.why.stage, child.why.reason, child.why.detail))
-            else:
-                self._fail(link.failure("load", f"worker {what.number} {describe(status)} before it was ready"))
+            why = child.why or channel.Failed("load", f"worker {what.number} {describe(status)} before it was ready")
+            self._fail(link.failure(why.stage, why.reason, why.detail))
         elif what.phase is not pool.Phase.LEAVING:
             self._tally.respawns += 1
-            why = f": {child.why.reason}" if child.why is not None else ""
-            logs.say(f"worker {what.number} (pid {child.pid}) {describe(status)}{why}")
+            reason = f": {child.why.reason}" if child.why is not None else ""
+            logs.say(f"worker {what.number} (pid {child.pid}) {describe(status)}{reason}")
 
     # --- telling -------------------------------------------------------------------------------------------------
 

@@ -123,7 +123,7 @@ class Pool:
         self.wanted = 1 if cheap else self._initial()
         self.mercy = mercy
         self.keep = False
-        """Nobody is replaced by choice: a newer generation has failed, and a lazy worker would load what is broken."""
+        """Nobody goes by choice: newer code is on its way or has failed, and who loads the app now would load that."""
         self.chaining = False
         self.chain_ended: Chain | None = None
         """Set when a chain has ended; whoever tells of it takes it away."""
@@ -242,6 +242,8 @@ class Pool:
 
     def chain(self) -> None:
         """Replace every worker that serves, one after the other; the first that fails to start ends it."""
+        self._not_before.clear()  # what failed before was other code
+        self._wait.clear()
         self.chaining = True
         self.chain_ended = None
         for worker in self.serving:
@@ -252,6 +254,7 @@ class Pool:
         for worker in self.workers.values():
             worker.chained = False
         self.chaining = False
+        self.keep = True
         self.chain_ended = Chain(broken=True)
 
     def _look_at_chain(self) -> None:
@@ -284,7 +287,7 @@ class Pool:
 
         The one that would go is that with the highest number, and while it works for anybody (`last_works`) none does.
         """
-        if self.cheaper is None or self.asleep or self.closing or len(self.serving) < self.wanted:
+        if self.cheaper is None or self.asleep or self.closing or self.keep or len(self.serving) < self.wanted:
             return []
         if busy >= self.wanted:
             self._calm = 0

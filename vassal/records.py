@@ -258,7 +258,10 @@ class ReloadWorkers(Record):
 
 @dataclass(frozen=True, slots=True)
 class KeepWorkers(Record):
-    """A newer generation has failed: replace no worker by choice, since a lazy one would load what is broken."""
+    """A newer generation is on its way or has failed: let no worker go by choice, and do not park.
+
+    Who loads the app now would load what nobody has tried yet, or what is broken.
+    """
 
     NAME: ClassVar[str] = "keep-workers"
 

@@ -42,6 +42,7 @@ class Slumber:
         self._paused = False
         self.ending = False
         """The whole generation is to end as soon as its workers have gone (``die-on-idle``)."""
+        self._kept = False
 
     @property
     def asleep(self) -> bool:
@@ -56,10 +57,20 @@ class Slumber:
 
     def look(self, counters: tuple[int, ...], now: float, *, busy: bool) -> None:
         """Judge, about once a second, whether there is still anything to do; see `vassal.idle.Idle.look`."""
-        if not self.asleep and self._idle.look(counters, now, busy=busy):
+        if self._pool.keep:
+            self._idle.begin(now)  # who wakes from this sleep would have the code that failed
+        elif not self.asleep and self._idle.look(counters, now, busy=busy):
             logs.say(f"idle for {self._settings.idle} s: the workers go, the next connection starts them again")
-            self.ending = self._settings.die_on_idle
+            self.ending = self._settings.die_on_idle and not self._kept
             self.sleep(now)
+
+    def keep(self) -> None:
+        """A newer generation is on its way or has failed: do not end before it has taken over.
+
+        The workers of a master that holds the app may go: those that come after them have the same code.
+        """
+        self._kept = True
+        self.ending = False
 
     def sleep(self, now: float) -> None:
         """Retire the workers and wait for callers."""

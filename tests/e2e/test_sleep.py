@@ -266,23 +266,27 @@ def application(environ, start_response):
 """
 
 
-@pytest.mark.parametrize("verdict", ["500 Down", "404 Not Found", "never"])
-def test_a_generation_that_fails_its_ready_check_never_serves(emperor, app, verdict):
+@pytest.mark.parametrize(
+    ("strategy", "verdict"),
+    [("overlap", "500 Down"), ("overlap", "never"), ("chain", "404 Not Found"), ("chain", "never")],
+)
+def test_whoever_fails_its_ready_check_never_serves(emperor, app, strategy, verdict):
     port = free_port()
     write_file(app / "app.py", CHECKED)
     write_file(app / "version", "one")
     write_file(app / "verdict", "204 No Content")
     proxies = {"enable-proxy-protocol": "true", "trusted-proxies": "192.0.2.1"}  # the master that asks is none of them
-    options = {"ready-check": "/health", "ready-check-timeout": 2, **proxies}
+    options = {"ready-check": "/health", "ready-check-timeout": 2, "reload-strategy": strategy, **proxies}
     emperor.write("blog", vassal_text(port, chdir=app, processes=2, **options))
     emperor.wait_state("blog", "running")
+    workers = wait_until(lambda: len(pids := emperor.status("blog")["worker_pids"]) == 2 and pids, 10, "both workers")
     write_file(app / "verdict", verdict)
     result = emperor.cli("reload", "blog")
     assert result.returncode == 1
     failure = emperor.status("blog")["last_failure"]
-    assert failure["stage"] == "ready"
+    assert failure["stage"] == ("ready" if strategy == "overlap" else "load")
     assert "/health was" in failure["reason"]
-    assert emperor.status("blog")["generation"] == 1
+    assert emperor.status("blog")["worker_pids"] == workers
     assert get(("127.0.0.1", port)) == "one"
     write_file(app / "verdict", "302 Found")
     emperor.cli("reload", "blog", check=True)
@@ -340,6 +344,33 @@ def test_after_a_failed_reload_lazy_workers_are_not_replaced_by_choice(emperor, 
     for _ in range(30):
         assert get(("127.0.0.1", port)) == "one"
     assert emperor.status("blog")["worker_pids"] == [worker]
+
+
+def test_after_a_failed_reload_nobody_sleeps_who_would_wake_with_the_broken_code(emperor, tmp_path):
+    kinds = {
+        "cheap": {"cheap": "true"},
+        "lazy": {"lazy-apps": "true", "die-on-idle": "true"},
+        "parks": {"die-on-idle": "true"},
+        "sound": {"cheap": "true"},
+    }
+    ports = {name: free_port() for name in kinds}
+    for name, options in kinds.items():
+        (tmp_path / name).mkdir()
+        write_app(tmp_path / name, answer="one")
+        emperor.write(name, vassal_text(ports[name], chdir=tmp_path / name, idle=2, **options))
+    emperor.wait_state("sound", "cheap")
+    for name in ("cheap", "lazy", "parks"):
+        emperor.wait_state(name, "running", "cheap", "parked")
+        assert get(("127.0.0.1", ports[name])) == "one"
+        write_file(tmp_path / name / "app.py", "import no_such_module\n")
+        assert emperor.cli("reload", name).returncode == 1
+    generations = {name: emperor.wait_state(name, "running")["generation"] for name in kinds if name != "sound"}
+    assert get(("127.0.0.1", ports["sound"])) == "one"
+    emperor.wait_state("sound", "running")
+    emperor.wait_state("sound", "cheap")  # it had less time to fall asleep than the others
+    for name in ("cheap", "lazy", "parks"):
+        assert get(("127.0.0.1", ports[name])) == "one"
+        assert emperor.status(name)["generation"] == generations[name]
 
 
 def test_cheaper_starts_workers_when_all_are_busy_and_lets_them_go(emperor, app):

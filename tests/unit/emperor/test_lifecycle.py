@@ -88,6 +88,13 @@ def test_a_failed_reload_rolls_back(event):
     assert life.vassal.failure is None
 
 
+def test_nobody_loads_code_by_choice_that_a_new_generation_has_yet_to_try():
+    life = Life().feed(states.Slot(), states.Ready(1, 60), states.Touched(manifest(2)), states.Slot())
+    assert life.sent() == [(1, link.KeepWorkers())]
+    life = Life().feed(states.Slot(), states.Ready(1, 60), states.Touched(manifest(2, problem="a link to nowhere")))
+    assert life.sent() == [(1, link.KeepWorkers())]
+
+
 def test_a_start_timeout_counts_only_while_an_older_one_serves():
     life = Life().feed(states.Slot(), states.Facts(1, 5, "")).wait(10_000)
     assert life.state is State.STARTING

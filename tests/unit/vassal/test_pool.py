@@ -274,6 +274,29 @@ def test_a_chain_without_workers_is_over_at_once():
     assert pool.chain_ended == Chain(broken=False)
 
 
+def test_a_broken_chain_leaves_the_workers_with_old_code_where_they_are():
+    pool = up(3)
+    pool.cheaper = Cheaper(1)
+    pool.chain()
+    (start,) = pool.decide(1.0)
+    pool.gone(start.slot, 2.0)
+    assert pool.chain_ended == Chain(broken=True)
+    for moment in range(3, 20):
+        assert pool.judge(0, float(moment)) == [], "one that goes would come back with the code that failed"
+
+
+def test_a_mended_chain_waits_for_nothing():
+    pool = up(1)
+    now = 1.0
+    for _ in range(4):
+        pool.chain()
+        (start,) = pool.decide(now)
+        pool.gone(start.slot, now)
+        now += 0.1
+    pool.chain()
+    assert [action.number for action in pool.decide(now)] == [1]
+
+
 def test_kept_workers_are_replaced_when_they_die_and_in_a_chain_and_else_not():
     pool = up(2)
     pool.keep = True
