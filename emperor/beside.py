@@ -1,4 +1,4 @@
-"""What vassals have said of their cron jobs and daemons, as `emperor status` shows it.
+"""What vassals have said of their cron jobs, daemons and logs, as `emperor status` and `emperor logs` show it.
 
 The one danger is an old word: an older generation still tells how its jobs ended when a newer one serves, and what a
 master said last of its daemons is no longer true when it is dead. So who said what is asked here.
@@ -30,6 +30,7 @@ class Beside:
         self._former: dict[str, link.CronReport] = {}
         """What was said of cron before the generation that serves has said anything."""
         self._daemons: dict[str, link.DaemonReport] = {}
+        self._logs: dict[str, tuple[str, int]] = {}
 
     def ready(self, name: str) -> None:
         """A new generation serves: what an older one said of jobs to come counts no more."""
@@ -58,8 +59,19 @@ class Beside:
 
     def forget(self, name: str) -> None:
         """The vassal is gone."""
-        for table in (self._cron, self._former, self._daemons):
+        for table in (self._cron, self._former, self._daemons, self._logs):
             table.pop(name, None)
+
+    def said_of_log(self, name: str, path: str, uid: int) -> None:
+        """Take note of the file that its options name for its log, if any, which processes of `uid` write."""
+        if path:
+            self._logs[name] = path, uid
+        else:
+            self._logs.pop(name, None)
+
+    def log(self, name: str) -> tuple[str, int] | None:
+        """Return that file, and whose rights will do for it. Nothing in the emperor opens it."""
+        return self._logs.get(name)
 
     def jobs(self, name: str) -> list[dict[str, Any]]:
         """Return one object a cron job: epoch seconds, exit status, seconds; None for what has not been."""

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from emperor.control import ControlError, NoEmperor, Outcome, UnknownVassal, default_path
+from emperor.control import ANYBODY, ControlError, NoEmperor, Outcome, UnknownVassal, default_path
 from emperor.control_client import ControlClient
 from emperor.names import printable
 from vassal import __version__
@@ -262,16 +262,21 @@ def logs(name: str | None, follow: bool, lines: int, reopen: bool, control: str 
 
 
 def _print_log(name: str, *, follow: bool, lines: int, control: str | None) -> None:
-    from emperor.logtail import Follower
+    from emperor import onbehalf
+    from emperor.logtail import Follower, harmless
 
-    path = _client(control).log_path(name)
-    if path is None:
+    place = _client(control).log_place(name)
+    if place is None:
         raise _leave(FAILED, f"{name} writes to the emperor's own output: set emperor-log-dir, or logto in its file")
-    if not follow and not os.path.lexists(path):
-        raise _leave(FAILED, f"{name} has logged nothing yet: {path} does not exist")
+    path, owner = place
     output = sys.stdout.buffer
+    write = (lambda data: output.write(harmless(data))) if sys.stdout.isatty() else output.write
     try:
-        follower = Follower(path, output.write, lines)
+        if owner != ANYBODY and os.geteuid() == 0:  # its file has named it: root opens no path of a tenant's
+            onbehalf.become(onbehalf.user(owner))
+        if not follow:
+            os.lstat(path)
+        follower = Follower(path, write, lines)
         try:
             follower.step()
             output.flush()
@@ -286,6 +291,8 @@ def _print_log(name: str, *, follow: bool, lines: int, control: str | None) -> N
         raise SystemExit(0) from None
     except BrokenPipeError:
         _discard_output()
+    except FileNotFoundError:
+        raise _leave(FAILED, f"{name} has logged nothing yet: {path} does not exist") from None
     except OSError as error:
         raise _leave(FAILED, f"cannot read the log of {name}: {error}") from None
 

@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from emperor import states
-from emperor.control import Outcome, UnknownVassal
+from emperor.control import ANYBODY, Outcome, UnknownVassal
 from emperor.listeners import shown
 
 if TYPE_CHECKING:
@@ -181,10 +181,11 @@ class Commands:
             await self._fleet.relog.reopen_own()
         return await self._fleet.relog.reopen(self._named(names))
 
-    def log_path(self, name: str) -> str | None:
-        """Return the file that holds the output of vassal `name`, None where it is the emperor's own."""
+    def log_place(self, name: str) -> tuple[str, int] | None:
+        """Return the file that holds the log of vassal `name`, None where that is the emperor's own output."""
         self._named([name])
-        return self._fleet.log_path(name)
+        given = self._fleet.log_path(name)
+        return self._fleet.beside.log(name) or (None if given is None else (given, ANYBODY))
 
 
 def _shown(vassal: states.Vassal, stats: link.Stats | None) -> str:

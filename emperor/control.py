@@ -29,6 +29,7 @@ ANSWER_LIMIT = 64 * 1024 * 1024  # bytes of one answer, as the client takes it
 CONNECTIONS = 128  # a deployment that reloads many vassals side by side holds one for each
 PATIENCE = 10.0  # s; for a whole request to arrive, and for an answer to be taken
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid; unix(7)
+ANYBODY = -1  # in place of a uid
 SYSTEM_PATH = "/run/emperor/control.sock"
 
 
@@ -91,8 +92,12 @@ class Handler(Protocol):
     async def reopen_logs(self, names: Sequence[str] | None) -> list[Outcome]:
         """Let these vassals, or all and the emperor itself, open their log files again."""
 
-    def log_path(self, name: str) -> str | None:
-        """The file that holds a vassal's output, or None where that is the emperor's own."""
+    def log_place(self, name: str) -> tuple[str, int] | None:
+        """The file that holds a vassal's log, or None where that is the emperor's own output.
+
+        With it comes the uid of who may be trusted with opening it: a file that the vassal has named is to be opened
+        with the vassal's rights. `ANYBODY`: the emperor has named it.
+        """
 
 
 def default_path(environ: Mapping[str, str], *, serving: bool) -> str:
@@ -287,11 +292,11 @@ async def _perform(handler: Handler, request: Mapping[str, Any]) -> object:
     command = request.get("command")
     if command == "status":
         return await handler.status(_names_or_all(request))
-    if command == "log_path":
+    if command == "log_place":
         names = _names(request)
         if len(names) != 1:
             raise _BadRequestError("names: exactly one")
-        return handler.log_path(names[0])
+        return handler.log_place(names[0])
     if command == "reload":
         strategy = request.get("strategy")
         if strategy is not None and not isinstance(strategy, str):
@@ -304,7 +309,7 @@ async def _perform(handler: Handler, request: Mapping[str, Any]) -> object:
     elif command == "reopen_logs":
         outcomes = await handler.reopen_logs(_names_or_all(request))
     else:
-        raise _BadRequestError(f"unknown command {command!r}: status, reload, stop, start, reopen_logs, log_path")
+        raise _BadRequestError(f"unknown command {command!r}: status, reload, stop, start, reopen_logs, log_place")
     return [asdict(outcome) for outcome in outcomes]
 
 

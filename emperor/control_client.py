@@ -56,10 +56,10 @@ class ControlClient:
         """Let these vassals, or all and the emperor itself, open their log files again."""
         return _outcomes(self._ask({"command": "reopen_logs", "names": names and list(names)}, self._timeout))
 
-    def log_path(self, name: str) -> str | None:
-        """The file that holds a vassal's output, or None where that is the emperor's own."""
-        path = self._ask({"command": "log_path", "names": [name]}, self._timeout)
-        return None if path is None else str(path)
+    def log_place(self, name: str) -> tuple[str, int] | None:
+        """The file that holds a vassal's log, and with whose rights to open it; see `emperor.control.Handler`."""
+        place = self._ask({"command": "log_place", "names": [name]}, self._timeout)
+        return None if place is None else (str(place[0]), int(place[1]))
 
     def _ask(self, request: dict[str, Any], timeout: float | None) -> Any:
         """One request, one answer.

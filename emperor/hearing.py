@@ -52,6 +52,7 @@ class Hearing:
         feed = self._fleet.feed
         match record:
             case link.Facts():
+                self._fleet.beside.said_of_log(name, record.log[: link.PATH_MAX], record.uid)
                 feed(name, states.Facts(number, record.start_timeout, record.strategy))
             case link.Listening():
                 self._arbitrate(run)

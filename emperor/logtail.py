@@ -1,12 +1,14 @@
 """`emperor logs`: the end of a log file, and what is added to it.
 
 The danger here: a log does not stay what it was. It is truncated (copytruncate), renamed and begun anew (logrotate), or
-not there yet; following must survive each, and must never block on something that is no file.
+not there yet; following must survive each, and must never block on something that is no file. And what an app has
+printed must not command the terminal of who reads it.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import stat
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -14,6 +16,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _BLOCK = 64 * 1024
+
+
+_COMMANDS = re.compile(rb"(\r?\n|\x1b\[[0-9;:]*m)|[\x00-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f]")
+"""Line ends and colours, which stay (ECMA-48, SGR); every other control character of ASCII and of Latin 1 in UTF-8."""
+
+
+def harmless(data: bytes) -> bytes:
+    """Return `data` as a terminal may have it: control characters but for line ends, tabs and colours as escapes."""
+    return _COMMANDS.sub(lambda found: found[1] or b"".join(b"\\x%02x" % byte for byte in found[0]), data)
 
 
 class NotALogError(OSError):

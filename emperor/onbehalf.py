@@ -98,7 +98,7 @@ def _run(function: Callable[[], Any], who: User, writing: int) -> None:
     """Be the child; never returns."""
     try:
         try:
-            _become(who)
+            become(who)
             answer = ("value", function())
         except Exception as error:  # noqa: BLE001 - whatever it is, the parent must hear of it
             answer = ("error", f"{type(error).__name__}: {error}")
@@ -108,7 +108,12 @@ def _run(function: Callable[[], Any], who: User, writing: int) -> None:
         os._exit(0)
 
 
-def _become(who: User) -> None:
+def become(who: User) -> None:
+    """Take the identity of `who` for good, where this process has another one.
+
+    Raises:
+        OSError: it may not.
+    """
     if (os.geteuid(), os.getegid()) == (who.uid, who.gid):
         return
     if who.name:

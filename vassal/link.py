@@ -117,6 +117,8 @@ PROTOCOL = 1
 """Version that `Hello` announces. The emperor understands this and the previous one."""
 MAX_PACKET = 64 * 1024
 """Bytes in a packet, at most."""
+PATH_MAX = 4096
+"""Bytes of a path, of which Linux opens no longer one."""
 MAX_LISTENERS = 64
 """Listeners that one vassal may hold."""
 MAX_FDS = MAX_LISTENERS + 2
@@ -261,15 +263,17 @@ def failure(stage: str, reason: str, detail: str = "") -> Failed:
     return Failed(stage, reason, detail)
 
 
-def facts(uid: int, start_timeout: int, strategy: str, files: Sequence[str], gid: int = -1) -> Facts:
-    """Return a `Facts` with as many of `files`, from the first on, as a packet holds."""
+def facts(  # noqa: PLR0913, PLR0917 (what there is to say)
+    uid: int, start_timeout: int, strategy: str, files: Sequence[str], gid: int = -1, log: str = ""
+) -> Facts:
+    """Return a `Facts` with as many of `files`, from the first on, as a packet holds; too long a `log` is none."""
     room, fitting = MAX_PACKET // 2, []
     for name in files[:200]:
         room -= len(json.dumps(name)) + 1
         if room < 0:
             break
         fitting.append(name)
-    return Facts(uid, start_timeout, strategy, tuple(fitting), gid=gid)
+    return Facts(uid, start_timeout, strategy, tuple(fitting), gid=gid, log=log if len(log) < PATH_MAX else "")
 
 
 class End:

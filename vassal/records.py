@@ -70,7 +70,7 @@ class Facts(Record):
 
     `start_timeout` and `loyalty` in seconds, `files` every file that was read (main file first), `uid` and `gid` the
     effective ones after identity was taken (`gid` -1: not told), `strategy` the reload strategy or ''. `notes` are
-    warnings for people.
+    warnings for people. `log` is the file that its own options name for what it says, '' where there is none.
     """
 
     NAME: ClassVar[str] = "facts"
@@ -80,6 +80,7 @@ class Facts(Record):
     files: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     gid: int = -1
+    log: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -245,7 +245,8 @@ class Start:
         return identity.read_as_root if verdict.own else default_reader
 
     def _facts(self, settings: Settings, uid: int, gid: int) -> link.Facts:
-        return link.facts(uid, settings.start_timeout, settings.reload_strategy or "", self._files, gid)
+        log = outlet.readable(settings, self._base)
+        return link.facts(uid, settings.start_timeout, settings.reload_strategy or "", self._files, gid, log)
 
     def _offers_for(self, uid: int) -> list[ports.Offer]:
         """Another user's listeners are not adopted: the former tenant may hold copies of them."""

@@ -261,6 +261,19 @@ def test_logs_are_opened_again(emperor):
     assert emperor.cli("logs").returncode == 2
 
 
+def test_the_command_finds_the_log_that_the_file_names(emperor):
+    named = emperor.directory / "named.log"
+    site = Site(emperor, "named", logto=named).run()
+    site.get("/print?found")
+    site.logged("found\n", named)
+    assert "found\n" in emperor.cli("logs", "named", check=True).stdout
+    emperor.write("named", vassal_text(site.port, chdir=site.place))
+    emperor.wait_state("named", "running", generation=2)
+    site.get("/print?elsewhere")
+    site.logged("elsewhere\n")
+    assert "elsewhere\n" in emperor.cli("logs", "named", check=True).stdout
+
+
 @pytest.mark.parametrize("kind", ["none", "directory", "fifo", "link", "sink"])
 def test_a_log_that_cannot_be_opened_breaks_the_start(emperor, kind):
     path = emperor.directory / "odd.log"

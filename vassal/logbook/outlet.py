@@ -69,6 +69,18 @@ def direct(settings: Settings) -> Spec | None:
     return plain if plain.kind == "file" else None
 
 
+def readable(settings: Settings, base: str) -> str:
+    """Return the file in which people find what the vassal says, '' where its own options name none.
+
+    `base`: the directory of its file, where relative paths of ``logto`` begin; those of ``logger`` do in ``chdir``.
+    """
+    target = next((spec.target for spec in loggers(settings) if spec.kind == "file" and not spec.name), "")
+    if target:
+        return os.path.normpath(os.path.join(base, settings.chdir or "", target))
+    plain = specs.of_logto(_logto(settings))
+    return os.path.normpath(os.path.join(base, plain.target)) if plain.kind == "file" else ""
+
+
 def use_direct(settings: Settings, base: str, *, first: bool) -> None:
     """Make that file standard output and error; `first`: no generation has run before this one.
 

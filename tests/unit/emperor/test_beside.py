@@ -17,6 +17,18 @@ def test_nothing_said_is_nothing_shown():
     assert Beside().daemons("blog", None) == []
 
 
+def test_the_log_that_a_file_names_is_known_until_it_names_none():
+    beside = Beside()
+    assert beside.log("blog") is None
+    beside.said_of_log("blog", "/var/log/blog.log", 33)
+    assert beside.log("blog") == ("/var/log/blog.log", 33)
+    beside.said_of_log("blog", "", 33)
+    assert beside.log("blog") is None
+    beside.said_of_log("blog", "/var/log/blog.log", 33)
+    beside.forget("blog")
+    assert beside.log("blog") is None
+
+
 def test_an_old_generation_tells_how_its_job_ended_and_not_when_it_is_due():
     beside = Beside()
     beside.said_of_cron("blog", cron(next_=100, last=40), serves=True)

@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -17,8 +18,8 @@ from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
 from emperor import cli, launch
-from emperor.control import ControlServer, Outcome, UnknownVassal
-from emperor.logtail import Follower, open_log, start_of_last
+from emperor.control import ANYBODY, ControlServer, Outcome, UnknownVassal
+from emperor.logtail import Follower, harmless, open_log, start_of_last
 from tests.harness import wait_until
 from vassal.config import Note
 
@@ -29,6 +30,7 @@ class Fleet:
     def __init__(self):
         self.calls = []
         self.log = None
+        self.owner = ANYBODY
 
     def _outcomes(self, names):
         for name in names:
@@ -53,9 +55,9 @@ class Fleet:
     async def start(self, names):
         return self._outcomes(names)
 
-    def log_path(self, name):
+    def log_place(self, name):
         self._outcomes([name])
-        return self.log
+        return None if self.log is None else (self.log, self.owner)
 
 
 @contextlib.contextmanager
@@ -376,6 +378,52 @@ def test_logs_prints_the_end(emperor, fleet, tmp_path):
     (tmp_path / "log").write_text("".join(f"{n}\n" for n in range(20)))
     assert emperor("logs", "good", "-n", "2").stdout == "18\n19\n"
     assert emperor("logs", "good").stdout.startswith("10\n")
+
+
+@pytest.mark.parametrize(
+    ("printed", "shown"),
+    [
+        (b"plain \t caf\xc3\xa9\r\n", b"plain \t caf\xc3\xa9\r\n"),
+        (b"\x1b[1;31mred\x1b[0m\n", b"\x1b[1;31mred\x1b[0m\n"),
+        (b"\x1b]52;c;ZXZpbA==\x07", b"\\x1b]52;c;ZXZpbA==\\x07"),  # the clipboard
+        (b"\x1b[2J\x1b[6n", b"\\x1b[2J\\x1b[6n"),  # the screen; an answer that is typed
+        (b"hidden\rshown\x08\x7f\0", b"hidden\\x0dshown\\x08\\x7f\\x00"),
+        (b"\xc2\x9b31m \xc2\xa9", b"\\xc2\\x9b31m \xc2\xa9"),  # CSI in one character
+    ],
+)
+def test_a_log_commands_no_terminal(printed, shown):
+    assert harmless(printed) == shown
+
+
+def test_only_terminals_are_protected(fleet, tmp_path):
+    fleet.log = str(tmp_path / "log")
+    (tmp_path / "log").write_bytes(b"\x1b]0;title\x07\n")
+    command = [sys.executable, "-c", "from emperor.cli import main; main()", "logs", "good"]
+    path = tmp_path / "control.sock"
+    ours, theirs = pty.openpty()
+    with served(path, fleet):
+        for stdout, expected in ((subprocess.PIPE, None), (theirs, b"\\x1b]0;title\\x07\r\n")):
+            done = subprocess.run([*command, "--control", str(path)], stdout=stdout, timeout=30, check=True)
+            assert (done.stdout or os.read(ours, 1000)) == (expected or b"\x1b]0;title\x07\n")
+    os.close(ours)
+    os.close(theirs)
+
+
+@pytest.mark.root
+def test_a_log_that_a_vassal_has_named_is_opened_with_its_rights(fleet, open_path):
+    """A tenant's file may name what only root can read."""
+    fleet.owner = 65534
+    path = open_path / "control.sock"
+    command = [sys.executable, "-c", "from emperor.cli import main; main()", "logs", "good", "--control", str(path)]
+    with served(path, fleet):
+        for name, mode, status in (("secret", 0o600, 1), ("log", 0o644, 0)):
+            (open_path / name).write_text("a line\n")
+            (open_path / name).chmod(mode)
+            (open_path / f"{name}-link").symlink_to(name)
+            fleet.log = str(open_path / f"{name}-link")
+            done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+            assert (done.returncode, done.stdout) == (status, "" if status else "a line\n"), done.stderr
+            assert ("Permission denied" in done.stderr) == bool(status)
 
 
 def test_logs_without_a_file_says_why(emperor, fleet, tmp_path):

@@ -64,9 +64,9 @@ class Fleet:
     async def start(self, names):
         raise ZeroDivisionError("oops")
 
-    def log_path(self, name):
+    def log_place(self, name):
         self._known([name])
-        return "/var/log/blog.log"
+        return "/var/log/blog.log", 1000
 
 
 def serve(path, client, fleet=None, **options):
@@ -111,7 +111,7 @@ def test_all_commands_reach_the_handler_and_come_back(path):
         assert outcome == Outcome("blog", False, 3, "rolled back: no module named 'shop'")
         client.reload(None)
         assert client.stop(["blog"]) == [Outcome("blog", True, None, "stopped")]
-        assert client.log_path("blog") == "/var/log/blog.log"
+        assert client.log_place("blog") == ("/var/log/blog.log", 1000)
         with pytest.raises(UnknownVassal, match="'nobody'") as caught:
             client.stop(["blog", "nobody"])
         assert caught.value.name == "nobody"
@@ -134,7 +134,7 @@ def test_all_commands_reach_the_handler_and_come_back(path):
     [
         b"", b"nonsense", b"[]", b"3", b'{"command": "dance"}', b"{}", b"\xff", b"[" * 100_000,
         b'{"command": "stop"}', b'{"command": "stop", "names": []}', b'{"command": "stop", "names": [1]}',
-        b'{"command": "status", "names": "blog"}', b'{"command": "log_path", "names": ["a", "b"]}',
+        b'{"command": "status", "names": "blog"}', b'{"command": "log_place", "names": ["a", "b"]}',
         b'{"command": "reload", "strategy": 5}', b'{"command": ["status"]}',
     ],
 )  # fmt: skip

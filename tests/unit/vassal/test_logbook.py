@@ -11,7 +11,8 @@ import time
 import pytest
 
 from vassal import zone
-from vassal.logbook import encoders, formats, specs
+from vassal.config import Settings
+from vassal.logbook import encoders, formats, outlet, specs
 from vassal.logbook.chain import Chain, line_cutter
 from vassal.logbook.escape import as_json, plain
 from vassal.logbook.files import KEEP, REOPEN, ROTATE, Seen, backup_name, decide
@@ -275,6 +276,23 @@ def test_no_loggers(text):
 def test_logto_may_be_an_address():
     assert specs.of_logto("192.0.2.1:1717").kind == "socket"
     assert specs.of_logto("/var/log/a:b.log").kind == "file"
+
+
+@pytest.mark.parametrize(
+    ("options", "path"),
+    [
+        ({}, ""),
+        ({"logto": "a.log"}, "/vassals/a.log"),
+        ({"daemonize": "/var/log/a.log", "chdir": "app"}, "/var/log/a.log"),
+        ({"logto": "/dev/stdout"}, ""),
+        ({"logto": "192.0.2.1:1717"}, ""),
+        ({"logger": ("syslog", "err file:err.log", "file:logs/a.log"), "chdir": "app"}, "/vassals/app/logs/a.log"),
+        ({"logger": ("file:logfile=/x/a.log,maxsize=9",), "logto": "b.log"}, "/x/a.log"),
+        ({"logger": ("syslog",)}, ""),
+    ],
+)
+def test_where_people_find_the_log(options, path):
+    assert outlet.readable(Settings(**options), "/vassals") == path
 
 
 def test_lines_go_to_every_logger_without_a_name():
