@@ -54,8 +54,8 @@ __all__ = [
 DEADLINE = 5.0  # s; a scan that takes longer is reported as hung, and waited for in its thread
 BOOT_GRACE = 1.0  # s; how long the first delivery waits for the slowest place
 GAP = 0.005  # s; between two scans of a place, at least
-IDLE_SHARE = 0.005  # of the time at most goes into scans that nothing hints at: ten thousand files are seen less often
-SHARE = 0.1  # of the time at most goes into scans that hints ask for ...
+IDLE_SHARE = 0.005  # of a processor at most goes into scans that nothing hints at: 10,000 files are seen less often
+SHARE = 0.1  # of a processor at most goes into scans that hints ask for ...
 BURST = 0.5  # s; ... but for so much of it saved up: a touch and its second look shall not wait for each other
 
 Scan = Callable[[Place, PlaceOptions, Mapping[str, Version]], ScanResult]
@@ -81,7 +81,7 @@ class Scanner:
     Args:
         places: Where to look.
         options: How.
-        deliver: Called on the loop with (place number, result, seconds it took). After the deadline it is called with
+        deliver: Called on the loop with (place number, result, its `cost_of`). After the deadline it is called with
             a result that says so, and again when the thread comes back after all.
         deadline: Seconds.
         body: What scans; replaced in tests.
@@ -116,9 +116,14 @@ class Scanner:
             return False
         jobs = self._jobs.get(number)
         if jobs is None:
-            jobs = self._jobs[number] = queue.SimpleQueue()
+            jobs = queue.SimpleQueue()
             arguments = (number, jobs)
-            threading.Thread(target=self._run, args=arguments, name=f"scan-{number}", daemon=True).start()
+            try:
+                threading.Thread(target=self._run, args=arguments, name=f"scan-{number}", daemon=True).start()
+            except RuntimeError as error:  # the limit of processes: the next scan tries again
+                self._loop.call_soon(self._deliver, number, _unseen(self._places[number], str(error)), 0.0)
+                return True
+            self._jobs[number] = jobs
         self._busy[number] = self._loop.call_later(self._deadline, self._late, number)
         jobs.put(settled)
         return True
@@ -134,24 +139,39 @@ class Scanner:
     def _run(self, number: int, jobs: queue.SimpleQueue[Mapping[str, Version] | None]) -> None:
         place = self._places[number]
         while (settled := jobs.get()) is not None:
-            began = time.monotonic()
+            began, worked = time.monotonic(), time.thread_time()
             try:
                 result = self._body(place, self._options, settled)
             except Exception as error:  # noqa: BLE001  # whatever it is: the place is unseen, its thread lives on
-                result = ScanResult(unseen=("/",), warnings=(f"cannot look at {place.text}: {error!r}",))
-            took = time.monotonic() - began
+                result = _unseen(place, repr(error))
+            cost = cost_of(time.thread_time() - worked, time.monotonic() - began)
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is interested any more
-                self._loop.call_soon_threadsafe(self._done, number, result, took)
+                self._loop.call_soon_threadsafe(self._done, number, result, cost)
 
-    def _done(self, number: int, result: ScanResult, took: float) -> None:
+    def _done(self, number: int, result: ScanResult, cost: float) -> None:
         self._busy.pop(number).cancel()
         if not self._closed:
-            self._deliver(number, result, took)
+            self._deliver(number, result, cost)
 
     def _late(self, number: int) -> None:
         text = self._places[number].text
         warning = f"{text} has not answered for {self._deadline:g} s; the vassals there stay as they are"
-        self._deliver(number, ScanResult(unseen=("/",), warnings=(warning,)), self._deadline)
+        self._deliver(number, ScanResult(unseen=("/",), warnings=(warning,)), 0.0)
+
+
+def cost_of(worked: float, took: float) -> float:
+    """Return what a scan is taken for, in seconds, that kept a processor for `worked` seconds and took `took`.
+
+    Mostly it waits: for a server, a disk, other threads. That costs nobody anything, but a place that takes long is
+    left alone for as long (`IDLE_SHARE`) before it is asked again.
+    """
+    return max(worked, took * IDLE_SHARE)
+
+
+def _unseen(place: Place, why: str) -> ScanResult:
+    return ScanResult(
+        unseen=("/",), warnings=(f"cannot look at {place.text}: {why}; the vassals there stay as they are",)
+    )
 
 
 @dataclass(slots=True)
@@ -161,8 +181,8 @@ class _Slot:
     again: bool = False  # a hint came while a scan was under way
     timer: asyncio.TimerHandle | None = None
     not_before: float = 0.0
-    took: float = 0.0  # seconds that the last scan took
-    paid: float = 0.0  # when what its scans took will have been a SHARE of the time
+    cost: float = 0.0  # of the last scan (`cost_of`)
+    paid: float = 0.0  # when what its scans cost will have been a SHARE of the time
     warnings: frozenset[str] = frozenset()
     watch: tuple[WatchDir, ...] = ()
 
@@ -273,13 +293,13 @@ class Monitor:
         slot.again = False
         self._scanner.request(number, self._settler.settled())
 
-    def _scanned(self, number: int, result: ScanResult, took: float) -> None:
+    def _scanned(self, number: int, result: ScanResult, cost: float) -> None:
         if self._closed:
             return
         now = self._loop.time()
         slot = self._slots[number]
-        slot.took = took
-        slot.paid = max(slot.paid, now - BURST) + took / SHARE
+        slot.cost = cost
+        slot.paid = max(slot.paid, now - BURST) + cost / SHARE
         slot.not_before = min(max(now + GAP, slot.paid), now + self._freq)
         for warning in result.warnings:
             if warning not in slot.warnings:
@@ -302,8 +322,10 @@ class Monitor:
     def _feed(self, results: Mapping[int, ScanResult], now: float) -> None:
         events, next_wake = self._settler.feed(results, now)
         for number in results:
+            if self._scanner.busy(number):
+                continue  # this was the deadline's word: what the scan itself brings says when the next one is due
             soon = self._slots[number].again
-            pause = max(self._freq, self._slots[number].took / IDLE_SHARE)
+            pause = max(self._freq, self._slots[number].cost / IDLE_SHARE)
             self._want(number, now if soon else min(next_wake or now + pause, now + pause))
         if events:
             self._deliver(events)

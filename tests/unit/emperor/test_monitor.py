@@ -256,7 +256,9 @@ def test_no_hint_means_no_scan_before_freq_and_hints_are_paced(tmp_path):
 
     def body(place, options, settled):
         calls.append(time.monotonic())
-        time.sleep(0.01)
+        until = time.thread_time() + 0.01
+        while time.thread_time() < until:
+            pass
         return ScanResult()
 
     async def go():
@@ -268,8 +270,54 @@ def test_no_hint_means_no_scan_before_freq_and_hints_are_paced(tmp_path):
                 await asyncio.sleep(0.001)
 
     asyncio.run(go())
-    # Each scan takes 10 ms, and hints may take a tenth of half a second, and what was saved up before.
+    # Each scan works for 10 ms, and hints may take a tenth of half a second, and what was saved up before.
     assert 1 < len(calls) <= 13
+
+
+def test_a_place_that_is_slow_once_is_looked_at_again_soon(tmp_path):
+    """A cold disk, a busy server, a machine with other work: waiting is no work, so it is not paid for by pauses."""
+
+    def slow(place, options, settled):
+        time.sleep(0.2)
+        return scan(place, options, settled)
+
+    async def go():
+        events = []
+        monitor = Monitor(
+            [parse_place(str(tmp_path))], OPTIONS, deliver=events.extend, warn=print, freq=0.05, body=slow
+        )
+        await monitor.start()
+        write_file(tmp_path / "blog.ini", "[uwsgi]")
+        await eventually(lambda: events)
+        monitor.close()
+        return events
+
+    assert isinstance(asyncio.run(go())[0], Appeared)
+
+
+def test_a_place_without_a_thread_is_unseen_and_gets_one_later(tmp_path, monkeypatch):
+    (tmp_path / "blog.ini").write_text("[uwsgi]")
+    start, starts = threading.Thread.start, []
+
+    def refused(thread):
+        starts.append(thread)
+        if len(starts) < 3:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    async def go():
+        events, warnings = [], []
+        monitor = Monitor([parse_place(str(tmp_path))], OPTIONS, deliver=events.extend, warn=warnings.append, freq=0.05)
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refused)
+            await monitor.start()
+            await eventually(lambda: events)
+        monitor.close()
+        return events, warnings
+
+    events, warnings = asyncio.run(go())
+    assert isinstance(events[0], Appeared)
+    assert warnings == [f"cannot look at {tmp_path}: can't start new thread; the vassals there stay as they are"]
 
 
 def test_after_close_nothing_happens_any_more(tmp_path):
