@@ -104,9 +104,8 @@ class Emperor:
             if self._stats is not None:
                 self._stats.start()
             self.fleet.start()
-        except (OSError, StatsError) as error:
-            what = "" if isinstance(error, StatsError) else "cannot start the fork server, or write the pidfile: "
-            say(f"{what}{error}")
+        except (OSError, StatsError, _PidfileError) as error:
+            say(f"cannot start the fork server: {error}" if isinstance(error, OSError) else str(error))
             await self._close()
             return 1
         self._catch_signals()
@@ -258,13 +257,28 @@ def run(settings: EmperorSettings) -> int:
         flush()
 
 
+class _PidfileError(Exception):
+    """It cannot be written; the message says which and why."""
+
+
 def _write_pid(path: str) -> None:
-    """Write this process's pid in one step, so that nobody ever reads a half of it."""
+    """Write this process's pid in one step, so that nobody ever reads a half of it.
+
+    Raises:
+        _PidfileError: it cannot be written.
+    """
     fresh = f"{path}.{os.getpid()}"
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(f"{os.getpid()}\n")
-    os.rename(fresh, path)
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(fresh)  # of an emperor that was killed meanwhile: in a container all have the same pid
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(f"{os.getpid()}\n")
+        os.rename(fresh, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.unlink(fresh)
+        raise _PidfileError(f"cannot write the pidfile {path}: {error.strerror}") from None
 
 
 def _remove_pid(path: str) -> None:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+OWN = ""
+"""In place of a vassal's name: the emperor itself."""
 KEEP_OPEN = 10.0
 """Seconds that a descriptor is kept for a generation that does not read its link at once."""
 
@@ -50,6 +52,7 @@ class Relog:
     async def reopen_own(self) -> None:
         """Open the emperor's own log again."""
         own = self._own
+        self._missing.discard(OWN)
         if own is not None:
             try:
                 await _in_thread(lambda: use_log(own))
@@ -63,31 +66,40 @@ class Relog:
         self._looking = True
         try:
             with contextlib.suppress(OSError):  # no thread to be had: the next look will do
-                for name in await _in_thread(self._moved):
+                moved = await _in_thread(self._moved)
+                if OWN in moved:
+                    await self.reopen_own()
+                    moved = list(self._runs)  # whoever has no file of its own has the emperor's
+                for name in moved:
                     await self._reopen(name)
         finally:
             self._looking = False
 
     def _moved(self) -> list[str]:
-        moved = []
+        """Return whose logs are not any more what is at their paths."""
+        now = os.fstat(2)
+        moved = [OWN] if self._own is not None and self._replaced(OWN, self._own, (now.st_dev, now.st_ino)) else []
         for name, known in list(self._contracts.opened.items()):
             path = self._contracts.log_path(name)
             if path is None or not self._runs.get(name):
                 self._contracts.opened.pop(name, None)
                 continue
-            try:
-                found = os.lstat(path)
-            except FileNotFoundError:
-                if name in self._missing:
-                    moved.append(name)
-                self._missing.add(name)
-                continue
-            except OSError:
-                continue
-            self._missing.discard(name)
-            if (found.st_dev, found.st_ino) != known:
+            if self._replaced(name, path, known):
                 moved.append(name)
         return moved
+
+    def _replaced(self, name: str, path: str, known: tuple[int, int]) -> bool:
+        """Whether another file than `known` is at `path`, or has been missing there for two looks."""
+        try:
+            found = os.lstat(path)
+        except FileNotFoundError:
+            before = name in self._missing
+            self._missing.add(name)
+            return before
+        except OSError:
+            return False
+        self._missing.discard(name)
+        return (found.st_dev, found.st_ino) != known
 
     async def _reopen(self, name: str) -> Outcome:
         runs = [run for run in self._runs.get(name, {}).values() if run.purpose is not Purpose.UNLINK]

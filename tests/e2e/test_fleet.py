@@ -621,4 +621,4 @@ def test_the_emperors_own_pidfile_and_title(make_emperor, tmp_path):
 def test_a_pidfile_that_cannot_be_written_is_told(make_emperor, tmp_path):
     emperor = make_emperor(settings={"pidfile": str(tmp_path / "no" / "run.pid")}).start(ready=False)
     assert emperor.wait() == 1
-    assert f"pidfile: [Errno 2] No such file or directory: '{tmp_path}/no/" in emperor.log.read_text()
+    assert f"cannot write the pidfile {tmp_path}/no/run.pid: No such file or directory" in emperor.log.read_text()

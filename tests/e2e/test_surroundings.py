@@ -86,3 +86,15 @@ def test_children_that_are_nobodys_are_reaped(make_emperor, app, tmp_path):
     wait_until(lambda: not children(), 10, lambda: f"the other to be reaped: {children()}")
     os.kill(before["pid"], signal.SIGKILL)
     emperor.wait_state("blog", "running", generation=2)
+
+
+def test_the_emperors_own_log_is_followed_under_logrotate(make_emperor, app, tmp_path):
+    log, rotated = tmp_path / "own.log", tmp_path / "own.log.1"
+    quick = {"NOTIFY_SOCKET": str(tmp_path / "nobody"), "WATCHDOG_USEC": "800000"}  # quick ticks
+    emperor = make_emperor(settings={"logto": str(log)}, env=quick).start(ready=False)
+    wait_until(lambda: answers(emperor) and log.exists(), 20, "the emperor")
+    log.rename(rotated)
+    wait_until(log.exists, 10, "a new file")
+    emperor.write("blog", vassal_text(free_port(), chdir=app))
+    wait_until(lambda: "vassal blog: appeared" in log.read_text(), 10, "its lines in the new file")
+    assert "vassal blog" not in rotated.read_text()

@@ -1,0 +1,35 @@
+"""Log files that are replaced: who is given the new one."""
+
+import asyncio
+import os
+from types import SimpleNamespace
+from typing import ClassVar
+
+from emperor.relog import Relog
+
+
+def test_who_has_the_emperors_log_follows_it(tmp_path):
+    """Without `emperor-log-dir` that is everybody."""
+    sent = []
+
+    class Log:
+        opened: ClassVar[dict] = {}
+
+        @staticmethod
+        def log_path(_name):
+            return None
+
+        @staticmethod
+        def open_log(_name):
+            return os.open(os.devnull, os.O_WRONLY), None
+
+    end = SimpleNamespace(sock=SimpleNamespace(fileno=lambda: -1), pending=False)
+    run = SimpleNamespace(purpose="serve", end=end, send=lambda record, fds: sent.append(record))
+    own = tmp_path / "own.log"
+    relog = Relog({"blog": {1: run}}, Log(), lambda text: None, str(own))
+    opened = []
+    relog.reopen_own = lambda: asyncio.sleep(0, opened.append(1))
+    asyncio.run(relog.look())
+    assert not sent  # it is away, but only for one look
+    asyncio.run(relog.look())
+    assert len(opened) == len(sent) == 1
