@@ -26,6 +26,7 @@ _TARGET = rb"[\x21\x22\x24-\x7e]"  # RFC 9112 section 3.2: no blanks, no control
 HEAD = re.compile(
     rb"(" + _TOKEN + rb"++) (" + _TARGET + rb"++) HTTP/1\.([01])\r\n(?:" + _TOKEN + rb"++:" + _VALUE + rb"*+\r\n)*+\r\n"
 ).fullmatch
+_METHOD = re.compile(rb"[A-Z][0-9A-Z_-]{0,63}").fullmatch  # beyond llhttp's list: what other servers take, too
 _START = re.compile(_TOKEN).match
 _REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb"++) (" + _TARGET + rb"++) (HTTP/[0-9]\.[0-9])\r\n").match
 _BARE = re.compile(rb"(?<!\r)\n|\r[^\n]").search
@@ -234,7 +235,13 @@ class HttpProtocol:
             # 7.8). llhttp has stopped behind the head, which is all we gave it.
             pass
         except httptools.HttpParserInvalidMethodError:
-            raise Refused(501, "unknown method") from None
+            # Which methods there are is the app's to know. llhttp has a list, and stops before the first field; what
+            # follows it reads alike for all but CONNECT.
+            method, _, rest = head.partition(b" ")
+            if _METHOD(method) is None:
+                raise Refused(501, "unknown method") from None
+            self._split(b"POST " + rest, environ, reusable=reusable)
+            return
         except httptools.HttpParserError as error:
             raise Refused(400, f"not HTTP: {error}") from None
         else:
