@@ -15,6 +15,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from vassal.client import BODY, EPOLLIN
+from vassal.protocol import CHUNKED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,10 +30,12 @@ def open_for(conn: Connection, body: Body) -> AwaitedInput | None:
     """Return the input of a client that waits for 100 Continue; None: it has been told to send its body at once.
 
     The latter where no thread would be left if all of them waited: a few clients that never send what they promised
-    must not keep everybody from the app. So the loop collects the body, as it does for all others.
+    must not keep everybody from the app. So the loop collects the body, as it does for all others. And where only the
+    body tells whether it is too long: an app that reads it could not answer 413.
     """
     crew = conn.loop.crew
-    if sum(one.may_wait for one in tuple(crew.awaiting)) >= max(1, crew.threads - 1):
+    too_many = sum(one.may_wait for one in tuple(crew.awaiting)) >= max(1, crew.threads - 1)
+    if too_many or (conn.loop.limits.limit_post and body.left == CHUNKED):
         _send_continue(conn)
         return None
     awaited = AwaitedInput(conn, body, conn.loop.gateway.let_go, conn.loop.limits.http_timeout)

@@ -288,6 +288,17 @@ def test_a_body_that_came_unasked_needs_no_continue(start_worker):
         assert client.sock.recv(12, socket.MSG_WAITALL) == b"HTTP/1.1 200"
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_promised_body_of_unknown_length_that_is_too_long_gets_413(start_worker, threads):
+    worker = start_worker(threads=threads, limit_post=4)
+    with worker.client() as client:
+        client.send(EXPECT.replace(b"Content-Length: 5", b"Transfer-Encoding: chunked") % b"/echo")
+        assert client.sock.recv(len(CONTINUE), socket.MSG_WAITALL) == CONTINUE
+        client.send(b"5\r\nhello\r\n0\r\n\r\n")
+        response = client.response()
+        assert (response.status, response.closes) == (413, True)
+
+
 def test_a_promised_body_that_never_comes_is_an_error_in_the_app(start_worker):
     worker = start_worker(http_timeout=1)
     with worker.client() as client:

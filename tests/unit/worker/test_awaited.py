@@ -24,7 +24,9 @@ def connect():
     """Makes connections of one worker with two threads."""
     crew = SimpleNamespace(awaiting=set(), threads=2, lock=threading.Lock())
     loop = SimpleNamespace(
-        crew=crew, gateway=SimpleNamespace(let_go=lambda _conn: None), limits=SimpleNamespace(http_timeout=1.0)
+        crew=crew,
+        gateway=SimpleNamespace(let_go=lambda _conn: None),
+        limits=SimpleNamespace(http_timeout=1.0, limit_post=0),
     )
     return lambda: SimpleNamespace(loop=loop, sock=Peer(), sent=False)
 
