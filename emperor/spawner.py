@@ -1,7 +1,7 @@
 """The emperor's end of the fork server: starts it, asks it for children, and takes over when it dies.
 
 The one danger is a death in between: a request that nobody answers any more, or masters that have lost their parent.
-A fork server that cannot be understood any more is as good as dead, and is killed.
+A fork server that cannot be understood any more, or stands still, is as good as dead, and is killed.
 Unanswered requests are reported as failed; orphaned masters come back to the emperor (see `emperor.orphans`).
 """
 
@@ -26,6 +26,11 @@ FIRST_WAIT = 0.05
 LONGEST_WAIT = 5.0
 YOUNG = 5.0
 """Seconds of life after which a death counts as the first again."""
+PATIENCE = 30.0
+"""Seconds without any answer, while there is something to be answered, after which a fork server is taken for hung.
+
+Less than ``start-timeout`` is by default: the reloads that wait for it are tried again then, and not rolled back.
+"""
 SPARED = 1000
 """Smart daemons in one packet."""
 
@@ -66,6 +71,10 @@ class Spawner:
         """Spawn -> pid of the children of the fork server that runs now."""
         self._orphans = Orphans(loop, parent.exited)
         self._spared: set[tuple[int, int]] = self._orphans.spared
+        self._asked_at: dict[int, float] = {}
+        """When the fork server that runs now was asked for each of them (seconds of the loop's clock)."""
+        self._heard = 0.0
+        self._check: asyncio.TimerHandle | None = None
         self._closing = False
 
     # --- the fork server -----------------------------------------------------------------------------------------
@@ -145,6 +154,8 @@ class Spawner:
     def close(self) -> None:
         """Let the fork server go; it ends when its last child has."""
         self._closing = True
+        if self._check is not None:
+            self._check.cancel()
         self._hang_up()
 
     # --- requests ------------------------------------------------------------------------------------------------
@@ -164,9 +175,28 @@ class Spawner:
             self._end.post(link.Spawn(spawn), (self._asked[spawn],))
             if self._end.pending:
                 self._loop.add_writer(self._end.fileno(), self._write)
+            self._asked_at[spawn] = self._loop.time()
+            if self._check is None:
+                self._check = self._loop.call_later(PATIENCE, self._look)
         except (link.LinkError, link.LinkClosed) as error:
             self._answered(spawn)
             self._loop.call_soon(self._parent.unspawned, spawn, f"the fork server does not answer: {error}")
+
+    def _look(self) -> None:
+        """End a fork server that stands still (stopped by a signal, say): the next one answers."""
+        self._check = None
+        if not self._asked_at or self._end is None:
+            return
+        left = max(self._heard, min(self._asked_at.values())) + PATIENCE - self._loop.time()
+        if left > 0:
+            self._check = self._loop.call_later(left, self._look)
+            return
+        self._say(f"the fork server has not answered for {PATIENCE:g} s: another one takes its place")
+        self._kill()
+
+    def _kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
     def sweep(self, spawn: int) -> None:
         """End what is left of this child's session at once when it is dead."""
@@ -210,6 +240,7 @@ class Spawner:
         self._loop.remove_writer(self._end.fileno())
 
     def _answered(self, spawn: int) -> None:
+        self._asked_at.pop(spawn, None)
         descriptor = self._asked.pop(spawn, -1)
         if descriptor >= 0:
             os.close(descriptor)
@@ -220,6 +251,7 @@ class Spawner:
             return
         try:
             while (message := end.read()) is not None:
+                self._heard = self._loop.time()
                 record, fds = message
                 if isinstance(record, link.Spawned):
                     self._answered(record.spawn)
@@ -236,5 +268,4 @@ class Spawner:
         except link.LinkError as error:
             self._loop.remove_reader(end.fileno())
             self._say(f"an answer of the fork server is lost ({error}): another one takes its place")
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            self._kill()

@@ -10,9 +10,10 @@ import subprocess
 import psutil
 import pytest
 
-from emperor import launch
+from emperor import launch, spawner
 from emperor.spawner import Spawner
 from tests.harness import wait_until
+from vassal import link
 
 
 class Parent:
@@ -56,13 +57,13 @@ async def until(condition):
 def test_a_fork_server_whose_answer_is_lost_is_replaced(launched):
     async def scenario():
         parent, said = Parent(), []
-        spawner = Spawner(asyncio.get_running_loop(), parent, said.append, 1024)
-        spawner.start()
+        instance = Spawner(asyncio.get_running_loop(), parent, said.append, 1024)
+        instance.start()
         ours, theirs = socket.socketpair()
-        spawner.spawn(7, theirs.detach())
+        instance.spawn(7, theirs.detach())
         launched[0][0].send(b"no record at all")
         await until(lambda: len(launched) == 2)
-        spawner.close()
+        instance.close()
         ours.close()
         return parent.heard, said
 
@@ -72,16 +73,41 @@ def test_a_fork_server_whose_answer_is_lost_is_replaced(launched):
     assert launched[0][1].poll() is not None
 
 
+def test_a_fork_server_that_stands_still_is_replaced(launched, monkeypatch):
+    async def scenario():
+        parent, said = Parent(), []
+        instance = Spawner(asyncio.get_running_loop(), parent, said.append, 1024)
+        instance.start()
+        ours, theirs = socket.socketpair()
+        launched[0][1].send_signal(signal.SIGSTOP)
+        monkeypatch.setattr(spawner, "PATIENCE", 0.2)
+        instance.spawn(7, theirs.detach())
+        await until(lambda: len(launched) == 2)
+        monkeypatch.setattr(spawner, "PATIENCE", 60.0)
+        instance.spawn(8, os.dup(ours.fileno()))
+        instance._look()  # the alarm of an earlier request: this one has not waited yet
+        link.End(launched[1][0], link.AT_FORK_SERVER).post(link.Unspawned(8, "no"))
+        await until(lambda: ("unspawned", 8, "no") in parent.heard)
+        instance.close()
+        ours.close()
+        return parent.heard, said
+
+    heard, said = asyncio.run(scenario())
+    assert heard[0] == ("unspawned", 7, "the fork server died")
+    assert "has not answered for 0.2 s" in said[0]
+    assert len(launched) == 2
+
+
 def test_a_fork_server_that_cannot_be_watched_is_none(launched, monkeypatch):
     def full(_pid):
         raise OSError(errno.EMFILE, "Too many open files")
 
     async def scenario():
-        spawner = Spawner(asyncio.get_running_loop(), Parent(), [].append, 1024)
+        instance = Spawner(asyncio.get_running_loop(), Parent(), [].append, 1024)
         monkeypatch.setattr(os, "pidfd_open", full)
         with pytest.raises(OSError, match="Too many"):
-            spawner.start()
-        assert spawner.pid == 0
+            instance.start()
+        assert instance.pid == 0
 
     asyncio.run(scenario())
     assert not psutil.pid_exists(launched[0][1].pid)
