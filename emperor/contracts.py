@@ -5,7 +5,9 @@ The one danger is telling it too much: a contract holds what this one vassal may
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -150,8 +152,12 @@ class Contracts:
             return os.dup(2), None
         try:
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY
-            descriptor = os.open(path, flags, 0o640)
+            descriptor = os.open(path, flags | os.O_NONBLOCK, 0o640)  # a named pipe there would hold up the whole fleet
             found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
+                os.close(descriptor)
+                raise OSError(errno.EINVAL, "it is no regular file")
+            os.set_blocking(descriptor, True)
             self.opened[name] = found.st_dev, found.st_ino
             return descriptor, None
         except OSError as error:

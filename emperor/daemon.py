@@ -21,6 +21,7 @@ from emperor.journal import announce, flush, say
 from emperor.launch import hear, raise_nofile
 from emperor.logroom import LogRoom
 from emperor.monitor import Monitor
+from emperor.names import printable
 from emperor.notify import Notifier
 from emperor.places import PlaceOptions, parse_place
 from emperor.relog import use_log
@@ -76,7 +77,7 @@ class Emperor:
             places,
             PlaceOptions(nofollow=settings.nofollow, extra_extensions=settings.extra_extensions),
             deliver=self._deliver,
-            warn=say,
+            warn=lambda text: say(printable(text)),  # it names files, which their owners have named
             freq=settings.freq,
             make_watch=Watch,
         )

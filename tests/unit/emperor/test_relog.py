@@ -5,7 +5,11 @@ import os
 from types import SimpleNamespace
 from typing import ClassVar
 
+import pytest
+
+from emperor.contracts import Contracts
 from emperor.relog import Relog
+from emperor.settings import EmperorSettings
 
 
 def test_who_has_the_emperors_log_follows_it(tmp_path):
@@ -33,3 +37,22 @@ def test_who_has_the_emperors_log_follows_it(tmp_path):
     assert not sent  # it is away, but only for one look
     asyncio.run(relog.look())
     assert len(opened) == len(sent) == 1
+
+
+@pytest.mark.parametrize("read", [False, True])
+def test_a_log_that_is_a_pipe_holds_up_nobody(tmp_path, read):
+    os.mkfifo(tmp_path / "blog.log")
+    reader = os.open(tmp_path / "blog.log", os.O_RDONLY | os.O_NONBLOCK) if read else -1
+    descriptor, complaint = Contracts(EmperorSettings(log_dir=str(tmp_path))).open_log("blog")
+    os.close(descriptor)
+    assert "blog.log" in complaint
+    if read:
+        assert "it is no regular file" in complaint
+        os.close(reader)
+
+
+def test_a_log_that_is_a_file_blocks_as_files_do(tmp_path):
+    descriptor, complaint = Contracts(EmperorSettings(log_dir=str(tmp_path))).open_log("blog")
+    assert complaint is None
+    assert os.get_blocking(descriptor)
+    os.close(descriptor)
