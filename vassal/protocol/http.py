@@ -298,7 +298,7 @@ class HttpProtocol:
             Refused: too long already, or a line that ends is wrong already.
         """
         if len(data) >= self.buffer_size:
-            raise Refused(431, f"a head of more than {self.buffer_size} bytes (buffer-size)")
+            raise self._too_long(data)
         if not checked and _START(data) is None:  # else who speaks TLS here would wait for http-timeout
             raise self.diagnose(data)
         line_end = data.find(b"\n", checked)
@@ -307,10 +307,15 @@ class HttpProtocol:
         if _BARE(data, max(0, checked - 1)) is not None:
             raise Refused(400, "a bare CR or LF in a head")
 
+    def _too_long(self, data: bytes) -> Refused:
+        if data.find(b"\n", 0, self.buffer_size) < 0:  # RFC 9112 section 3: the target alone is longer than we take
+            return Refused(414, f"a request line of more than {self.buffer_size} bytes (buffer-size)")
+        return Refused(431, f"a head of more than {self.buffer_size} bytes (buffer-size)")
+
     def diagnose(self, head: bytes) -> Refused:
         """Return why `head`, which the grammar does not accept or which is too long, is refused."""
         if len(head) > self.buffer_size:
-            return Refused(431, f"a head of {len(head)} bytes, buffer-size is {self.buffer_size}")
+            return self._too_long(head)
         line = _REQUEST_LINE(head)
         if line is None and head.startswith(b"\x16\x03"):
             return Refused(

@@ -226,10 +226,16 @@ def test_what_clients_choose_is_not_kept_without_bounds():
 def test_buffer_size_bounds_a_head():
     http = protocol(buffer_size=100)
     assert http.parse(b"GET /" + b"a" * 60 + b" HTTP/1.1\r\n", Talk(FACTS)) is None
-    for raw in (b"GET /" + b"a" * 100, b"GET /" + b"a" * 100 + b" HTTP/1.1\r\nHost: x\r\n\r\n"):
+    line, field = b"GET /" + b"a" * 100, b"GET / HTTP/1.1\r\nA: " + b"a" * 100
+    for raw, status in (
+        (line, 414),
+        (line + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414),
+        (field, 431),
+        (field + b"\r\nHost: x\r\n\r\n", 431),
+    ):
         with pytest.raises(Refused) as caught:
             http.parse(raw, Talk(FACTS))
-        assert caught.value.status == 431
+        assert caught.value.status == status
 
 
 @pytest.mark.parametrize("version", ["0.1.1", "0.5.0", "0.6.3"])
