@@ -115,7 +115,7 @@ class Connection(Client):
         try:
             parsed = self.parse(data, self.talk)
         except Refused as refused:
-            self.refuse(refused, me)
+            self.refuse(refused, me, head_only=data.startswith(b"HEAD "))
             return
         except Answered as answered:
             with contextlib.suppress(OSError):
@@ -123,6 +123,12 @@ class Connection(Client):
             self.end(me, linger=False)
             return
         if parsed is None:
+            if data == b"\r\n" and self.talk.count:  # small clients end a body's last line: no beginning of a request
+                self.buffer = b""
+                self.deadline = min(self.deadline, self._idle_until(me))
+                self.state = IDLE
+                self.watch(EPOLLIN)
+                return
             if self.state == IDLE:
                 self.deadline = me.now + self.loop.limits.http_timeout
                 self.state = HEAD
@@ -243,15 +249,15 @@ class Connection(Client):
         self.state = RUNNING
         self.waiter.fail(refused.why)
 
-    def refuse(self, refused: Refused, me: Member) -> None:
+    def refuse(self, refused: Refused, me: Member, *, head_only: bool = False) -> None:
         """Answer with an error of ours and end the connection."""
         self.loop.complain(self, refused)
-        self.answer(refused.status, me)
+        self.answer(refused.status, me, head_only=head_only)
 
-    def answer(self, status: int, me: Member, text: str = "") -> None:
+    def answer(self, status: int, me: Member, text: str = "", *, head_only: bool = False) -> None:
         """Send a short answer of ours and end the connection. It fits in any socket's buffer; if not, so be it."""
         head, body = error_page(status, text)
-        if self.request is not None and self.request.head_only:
+        if head_only or (self.request is not None and self.request.head_only):
             body = b""
         with contextlib.suppress(OSError):
             data = head + self.loop.stamp.close + body
@@ -327,11 +333,8 @@ class Connection(Client):
         if not keep:
             self.end(me, linger=linger)
             return
-        if self.buffer:
-            self.deadline = float("inf")  # its next request is here: nobody waits for the client
-        else:
-            until = me.now + self.loop.limits.keep_alive
-            self.deadline = min(until, self.loop.grace_ends) if self.loop.retiring else until
+        # Where its next request is here nobody waits for the client.
+        self.deadline = float("inf") if self.buffer else self._idle_until(me)
         self.state = IDLE
         if not self.buffer:
             self.watch(EPOLLIN)
@@ -342,6 +345,10 @@ class Connection(Client):
             self.loop.kick()
         else:
             self.advance(self.buffer, me)
+
+    def _idle_until(self, me: Member) -> float:
+        until = me.now + self.loop.limits.keep_alive
+        return min(until, self.loop.grace_ends) if self.loop.retiring else until
 
     def expire(self, now: float, me: Member) -> None:
         """The deadline has passed. Only the leader calls this, for connections that the loop owns."""

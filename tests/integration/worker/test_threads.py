@@ -200,6 +200,14 @@ def test_slow_heads_and_bodies_end_with_408(start_worker):
         assert silent.sock.recv(1) == b""
 
 
+def test_what_is_said_of_a_bad_head_request_has_no_body(start_worker):
+    worker = start_worker()
+    with worker.client() as client:
+        client.send(b"HEAD / HTTP/1.1\r\n\r\n")
+        assert client.response(head=True).status == 400
+        assert client._file.read() == b""
+
+
 def test_idle_connections_end(start_worker):
     worker = start_worker(http_keepalive=2)
     with worker.client() as client:
@@ -215,6 +223,27 @@ def test_close_counts_for_more_than_keep_alive(start_worker, words):
             client.send(f"GET / HTTP/{version}\r\nHost: x\r\nConnection: {words}\r\n\r\n".encode())
             assert client.response().closes
             assert client.sock.recv(1) == b""
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_empty_line_behind_a_body_is_no_beginning_of_a_request(start_worker, threads):
+    worker = start_worker(threads=threads, http_timeout=1, http_keepalive=2)
+    upload = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"
+    with worker.client() as together, worker.client() as later, worker.client() as torn:
+        together.send(upload + b"\r\n")
+        assert together.response().body == b"hello"
+        for client, pieces in ((later, (b"\r\n",)), (torn, (b"\r", b"\n"))):
+            client.send(upload)
+            assert client.response().body == b"hello"
+            for piece in pieces:
+                client.send(piece)
+                assert http_get(worker.http, "/").body == b"hello"  # meanwhile it has been read
+        for client in (together, later, torn):
+            assert client.get("/").body == b"hello"
+            client.send(upload + b"\r\n")
+            assert client.response().body == b"hello"
+        for client in (together, later, torn):
+            assert client.sock.recv(1) == b"", "it is idle, and ends as such: without a 408"
 
 
 def test_no_keep_alive(start_worker):
