@@ -18,6 +18,7 @@ import sys
 from dataclasses import dataclass
 
 import vassal
+from vassal import streams
 
 CLIENT_FD = 3
 """The descriptor on which the fork server finds its socket."""
@@ -41,14 +42,9 @@ class Launched:
 def stand() -> None:
     """Make the process fit to become an emperor, before it opens anything.
 
-    Standard descriptors that somebody has closed are opened on /dev/null: the next file would get their numbers, and
-    what is printed would be written there. `EARLY` signals wait until `hear`: logrotate may come while it starts.
+    Standard descriptors are there, and `EARLY` signals wait until `hear`: logrotate may come while it starts.
     """
-    for descriptor in range(3):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # noqa: FBT003 (the lowest free: this one)
+    streams.hold()
     signal.pthread_sigmask(signal.SIG_BLOCK, EARLY)
 
 

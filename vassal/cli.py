@@ -11,7 +11,7 @@ import sys
 
 import click
 
-from vassal import __version__, link, moving
+from vassal import __version__, link, moving, streams
 
 
 def _pairs(
@@ -40,7 +40,11 @@ def main(file: str, sets: tuple[tuple[str, str], ...]) -> None:
     """
     from vassal.config import Inject  # noqa: PLC0415 (--help must not load the parser)
 
-    path = os.path.abspath(file)
+    streams.hold()
+    try:
+        path = os.path.abspath(file)
+    except FileNotFoundError:  # of getcwd(2)
+        raise click.ClickException("the current directory is gone: cd elsewhere") from None
     if not os.path.exists(path):
         raise click.UsageError(f"there is no file {file}")
     name = os.path.splitext(os.path.basename(path))[0]
@@ -53,7 +57,8 @@ def main(file: str, sets: tuple[tuple[str, str], ...]) -> None:
         version=(found.st_mtime_ns, found.st_ino, found.st_size, found.st_uid, found.st_gid),
         inject=Inject(sets=sets).to_json(),
     )
-    sys.stdout.flush()
+    if sys.stdout is not None:
+        sys.stdout.flush()
     moving.alone(contract)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 import sys
 from typing import Any, TextIO
 
@@ -43,6 +44,18 @@ def lossy(stream: TextIO, descriptor: int) -> TextIO:
         line_buffering=getattr(stream, "line_buffering", False),
         write_through=getattr(stream, "write_through", False),
     )
+
+
+def hold() -> None:
+    """Open standard descriptors that somebody has closed on /dev/null, before anything else is opened.
+
+    The next file would get their numbers, and what is printed would be written there.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # noqa: FBT003 (the lowest free: this one)
 
 
 def settle() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -49,3 +50,31 @@ def test_an_app_that_nobody_can_call_says_so(emperor):
     emperor.write("mute", f"[uwsgi]\nchdir = {emperor.directory}\nmodule = app\n")
     emperor.wait_state("mute", "running")
     assert "no socket is named" in emperor.vassal_log("mute")
+
+
+def test_without_standard_streams(tmp_path):
+    write_file(tmp_path / "app.py", APP)
+    port = free_port()
+    file = write_file(tmp_path / "site.ini", vassal_text(port))
+    command = ["/bin/sh", "-c", f"exec {shlex.join([VASSAL, str(file)])} <&- >&- 2>&-"]
+    with subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.DEVNULL) as vassal:
+        try:
+            wait_until(lambda: vassal.poll() is not None or served(port), 15, "it to serve")
+            assert served(port)
+            targets = [os.readlink(f"/proc/{vassal.pid}/fd/{number}") for number in range(3)]
+            assert targets == ["/dev/null"] * 3
+        finally:
+            vassal.terminate()
+
+
+def test_in_a_directory_that_is_gone(tmp_path):
+    line = f"mkdir lost && cd lost && rmdir ../lost && exec {VASSAL} site.ini"
+    done = subprocess.run(["/bin/sh", "-c", line], cwd=tmp_path, capture_output=True, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (1, b"Error: the current directory is gone: cd elsewhere\n")
+
+
+def served(port):
+    try:
+        return http_get(("127.0.0.1", port), "/").status == 200
+    except OSError:
+        return False

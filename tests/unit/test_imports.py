@@ -27,6 +27,7 @@ EMPEROR_FROM_VASSAL = {
     "vassal.link",
     "vassal.net",
     "vassal.sessions",
+    "vassal.streams",
     "vassal.unit",
 }
 """The modules of `vassal` (and what lies below them) that `emperor` builds on; plain `vassal` tells where they lie."""
