@@ -22,8 +22,9 @@ from vassal import streams
 
 CLIENT_FD = 3
 """The descriptor on which the fork server finds its socket."""
-KEPT = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH")
-"""The variables that it gets of ours."""
+WITHHELD = ("LD_PRELOAD", "LD_AUDIT", "GLIBC_TUNABLES")
+"""The variables that it does not get of ours: they would change its code, and so that of all vassals. The others it has
+for them: a vassal writes each that it has to set to pages of its own."""
 _waiting: list[Launched] = []
 
 
@@ -67,7 +68,7 @@ def launch(nofile: int) -> Launched:
         pid = os.posix_spawn(
             python,
             [python, "-I", "-S", boot, "forkserver", str(CLIENT_FD), str(nofile), *_origins()],
-            {name: os.environ[name] for name in KEPT if name in os.environ},
+            {name: value for name, value in os.environ.items() if name not in WITHHELD},
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, theirs.fileno(), CLIENT_FD),
                 (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),

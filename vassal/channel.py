@@ -10,7 +10,7 @@ import array
 import json
 import os
 import socket
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 MAX_PACKET = 64 * 1024
 """Bytes in a packet, at most."""
+_NEVER_WAIT = int(socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+_NEVER_WAIT_CLOEXEC = int(socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC)
 DETAIL_LIMIT = 16 * 1024
 """Characters of a traceback that travel; the whole of it is in the vassal's log."""
 
@@ -109,7 +111,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 def encode(message: Message) -> bytes:
     """Return the packet for `message`, at most 64 KiB: long texts are cut, from their middle in a detail."""
-    fields = asdict(message)
+    fields = {name: getattr(message, name) for name in message.__slots__}
     detail = fields.get("detail", "")
     if len(detail) > DETAIL_LIMIT:
         half = DETAIL_LIMIT // 2
@@ -145,7 +147,7 @@ def send(sock: socket.socket, message: Message, fds: Sequence[int] = ()) -> bool
     try:
         # Not socket.send_fds: it forgets its flags (Python 3.11), and would block.
         ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
-        sock.sendmsg([encode(message)], ancillary, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        sock.sendmsg([encode(message)], ancillary, _NEVER_WAIT)
     except OSError:
         return False
     return True
@@ -168,8 +170,7 @@ def receive(sock: socket.socket) -> Message | None:
 def receive_with_fds(sock: socket.socket) -> tuple[Message | None, list[int]]:
     """Return the next record with its descriptors, which are the caller's to close; as `receive` otherwise."""
     try:
-        flags = socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
-        packet, fds, _, _ = socket.recv_fds(sock, MAX_PACKET, 1, flags)
+        packet, fds, _, _ = socket.recv_fds(sock, MAX_PACKET, 1, _NEVER_WAIT_CLOEXEC)
     except (ConnectionError, BrokenPipeError):
         return None, []
     try:

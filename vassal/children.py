@@ -18,7 +18,7 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from vassal import channel, embedded, gauges, logs, pool, worker
+from vassal import channel, embedded, gauges, logs, pool, signals, worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1)
 """What a master catches, and a worker gets back at its default."""
+
+
+_FORK_WARNS = sys.version_info >= (3, 12)
 
 
 @dataclass(slots=True)
@@ -136,14 +139,11 @@ class Children:
             self._not_forked(slot, number, error)
             return
         self._board.reset(slot)
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        before = signals.mask(signals.BLOCK, SIGNALS)
         try:
-            with warnings.catch_warnings():
-                # Threads that the app started at import are its own doing, and have been told of.
-                warnings.simplefilter("ignore", DeprecationWarning)
-                pid = os.fork()
+            pid = _fork()
         except OSError as error:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            signals.mask(signals.SETMASK, before)
             ours.close()
             theirs.close()
             self._not_forked(slot, number, error)
@@ -151,7 +151,7 @@ class Children:
         if pid == 0:
             ours.close()
             self._become_worker(slot, number, theirs)
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signals.mask(signals.SETMASK, before)
         theirs.close()
         try:
             pidfd = os.pidfd_open(pid)
@@ -175,8 +175,8 @@ class Children:
         try:
             signal.set_wakeup_fd(-1)
             for caught in SIGNALS:
-                signal.signal(caught, signal.SIG_DFL)
-            signal.pthread_sigmask(signal.SIG_SETMASK, ())
+                signals.handle(caught, signals.DEFAULT)
+            signals.mask(signals.SETMASK, ())
             self._owner.leave()
             for child in self.by_slot.values():
                 child.sock.close()
@@ -249,6 +249,15 @@ class Children:
     def _signal(child: Child, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(child.pid, number)  # ours until it is reaped: the pid cannot be anybody else's
+
+
+def _fork() -> int:
+    """os.fork without its warning of threads: those of the app are its own doing, and have been told of."""
+    if not _FORK_WARNS:
+        return os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
 
 
 def describe(status: int) -> str:

@@ -43,9 +43,7 @@ def serve(sock: socket.socket) -> int:
     os.close(null)
     if contract.log:
         logs.redirect(fds[-1])
-    os.environ.clear()
-    os.environ.update(contract.environment)
-    time.tzset()
+    _live_in(contract.environment)
     if unlinks:
         logs.introduce(contract.name)
         return ondemand.unlink(contract)
@@ -57,6 +55,16 @@ def serve(sock: socket.socket) -> int:
         for key, inode, fd in zip(contract.offers, contract.inodes, fds, strict=False)
     ]
     return Start(end, contract, offers).run()
+
+
+def _live_in(environment: dict[str, str]) -> None:
+    """Have this environment and no other. Most of it is there: what is written again is copied, too."""
+    for name in [name for name in os.environ if name not in environment]:
+        del os.environ[name]
+    for name, value in environment.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value
+    time.tzset()
 
 
 def resume(descriptor: int) -> int:

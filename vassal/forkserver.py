@@ -21,7 +21,7 @@ import time
 from dataclasses import dataclass
 from typing import NoReturn
 
-from vassal import entry, link, logs, master, rehearsal, sessions, spare, titles
+from vassal import entry, link, logs, master, rehearsal, sessions, signals, spare, titles
 from vassal.children import SIGNALS
 
 WORKER_GRACE = 5.0
@@ -118,17 +118,17 @@ class ForkServer:
         return True
 
     def _spawn(self, spawn: int, descriptor: int) -> None:
-        everything = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        everything = signals.mask(signals.BLOCK, signal.valid_signals())
         try:
             pid = os.fork()
         except OSError as error:
-            signal.pthread_sigmask(signal.SIG_SETMASK, everything)
+            signals.mask(signals.SETMASK, everything)
             os.close(descriptor)
             self._tell(link.Unspawned(spawn, f"fork: {error.strerror}"))
             return
         if pid == 0:
             self._become_child(descriptor)
-        signal.pthread_sigmask(signal.SIG_SETMASK, everything)
+        signals.mask(signals.SETMASK, everything)
         os.close(descriptor)
         try:
             process = os.pidfd_open(pid)
@@ -146,10 +146,10 @@ class ForkServer:
         try:
             signal.set_wakeup_fd(-1)
             for number in _RESET:
-                signal.signal(number, signal.SIG_DFL)
-            signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-            signal.pthread_sigmask(signal.SIG_SETMASK, ())
+                signals.handle(number, signals.DEFAULT)
+            signals.handle(signal.SIGPIPE, signals.IGNORE)
+            signals.handle(signal.SIGXFSZ, signals.IGNORE)
+            signals.mask(signals.SETMASK, ())
             os.setsid()
             sessions.become_subreaper()  # what this vassal orphans is its own, until it is dead
             self._end.close()

@@ -92,8 +92,8 @@ def _version_dir() -> str:
 def _read_cfg(prefix: str) -> dict[str, str]:
     """Return the keys of ``pyvenv.cfg`` (PEP 405), lower case; empty where there is none."""
     try:
-        with open(os.path.join(prefix, "pyvenv.cfg"), encoding="utf-8", errors="replace") as file:
-            lines = file.read(65536).splitlines()
+        with open(os.path.join(prefix, "pyvenv.cfg"), "rb") as file:
+            lines = file.read(65536).decode(errors="replace").splitlines()
     except OSError:
         return {}
     pairs = (line.partition("=") for line in lines if "=" in line)

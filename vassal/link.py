@@ -127,6 +127,8 @@ MAX_QUEUE = 256
 """Packets that wait for a slow reader before it is given up."""
 DETAIL_LIMIT = 16 * 1024
 """Characters of a failure's detail (a traceback) that travel; the rest stays in the vassal's log."""
+_CUT, _DESCRIPTORS_CUT = int(socket.MSG_TRUNC), int(socket.MSG_CTRUNC)
+_written = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class LinkError(Exception):
@@ -222,9 +224,10 @@ def encode(record: Record) -> bytes:
         LinkError: it would be larger than `MAX_PACKET`.
     """
     body: dict[str, Any] = {"type": record.NAME}
-    for f in fields(record):
-        body[f.name] = getattr(record, f.name)
-    packet = json.dumps(body, separators=(",", ":")).encode()
+    names: tuple[str, ...] = record.__slots__
+    for name in names:
+        body[name] = getattr(record, name)
+    packet = _written(body).encode()
     if len(packet) > MAX_PACKET:
         raise LinkError(f"a {record.NAME} of {len(packet)} bytes does not fit a packet of {MAX_PACKET}")
     return packet
@@ -311,9 +314,9 @@ class End:
         except ConnectionError:
             raise LinkClosed from None
         try:
-            if flags & socket.MSG_CTRUNC:
+            if flags & _DESCRIPTORS_CUT:
                 raise LinkError("descriptors were lost on the way: too many are open here (RLIMIT_NOFILE)")
-            if flags & socket.MSG_TRUNC or len(packet) > MAX_PACKET:
+            if flags & _CUT or len(packet) > MAX_PACKET:
                 raise LinkError(f"a packet larger than {MAX_PACKET} bytes")
             if not packet:
                 if fds:

@@ -12,7 +12,7 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from vassal import channel, link, loading, logs, net, pool, sessions, titles, unit, worker
+from vassal import channel, link, loading, logs, net, pool, sessions, signals, titles, unit, worker
 from vassal.chaining import Chaining
 from vassal.children import SIGNALS, Children, describe
 from vassal.companions import Companions
@@ -91,8 +91,8 @@ class Master:
     def run(self) -> int:
         """Load, fork, serve, retire; return the exit status: 0 retired, 22 failed to start."""
         for number in _ENDING:
-            signal.signal(number, signal.SIG_DFL)  # an app that hangs while it is imported can be ended all the same
-        signal.signal(signal.SIGUSR1, lambda _caught, _frame: None)
+            signals.handle(number, signals.DEFAULT)  # an app that hangs while it is imported can be ended all the same
+        signals.handle(signal.SIGUSR1, lambda _caught, _frame: None)
         # What the app double-forked comes back here: the parent of all vassals could not tell whose it is.
         sessions.become_subreaper()
         self._line.open()

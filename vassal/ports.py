@@ -315,7 +315,7 @@ def _is_roots(address: net.Address) -> bool:
 def _clamp(backlog: int) -> int:
     """Return `backlog`, at most what the kernel will grant (``net.core.somaxconn``); say so when it is less."""
     try:
-        with open("/proc/sys/net/core/somaxconn", encoding="ascii") as file:
+        with open("/proc/sys/net/core/somaxconn", "rb") as file:
             limit = int(file.read())
     except (OSError, ValueError):
         return backlog

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from vassal import channel, generation, identity, link, loader, master, net, ports, scoreboard, worker
 from vassal.config import Inject, Settings, load_vassal
 from vassal.logbook import outlet
+from vassal.protocol.http import check_httptools
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -142,6 +143,7 @@ def _be_worker(settings: Settings, stack: contextlib.ExitStack) -> None:
     plan = worker.WorkerPlan(
         1, "rehearsal", 1, settings, [net.Listener(listener, "http", "@nobody")], theirs, board, None
     )
+    check_httptools()
     it = worker._Worker(plan)
     for descriptor in (it._wake_read, it._wake_write):
         stack.callback(os.close, descriptor)

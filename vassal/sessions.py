@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+_prctl = ctypes.CDLL(None, use_errno=True).prctl
 PR_SET_CHILD_SUBREAPER = 36
 """prctl(2)."""
 CHASES = 50
@@ -44,8 +45,7 @@ def become_subreaper() -> None:
     Raises:
         OSError: the kernel refuses (it never does on Linux >= 3.4).
     """
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+    if _prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
 

@@ -6,6 +6,7 @@ believed: everything left of it was written by strangers.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from typing import Any
 
@@ -16,6 +17,8 @@ YES = ("on", "1", "true", "yes")
 _KEPT = 4096
 
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_network = functools.cache(functools.partial(ipaddress.ip_network, strict=False))
+"""Kept, so that all vassals of a fork server share those that nobody changes."""
 
 
 class Trust:
@@ -36,7 +39,7 @@ class Trust:
             if word in ("none", "*"):
                 continue
             try:
-                self._networks.append(ipaddress.ip_network(word, strict=False))
+                self._networks.append(_network(word))
             except ValueError:
                 raise ValueError(f"trusted-proxies = {word}: neither an address nor a network") from None
         self._known: dict[str, bool] = {}

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from vassal import autoreload, channel, copies, embedded, logs, scoreboard
+from vassal import autoreload, channel, copies, embedded, logs, scoreboard, signals
 from vassal.body import EMPTY, IN_MEMORY
 from vassal.channel import Accept, ChannelError, Failed, Leaving, Loaded, Lost, ReloadWanted, Reopened, Retire
 from vassal.crew import CRASHED
@@ -148,10 +148,9 @@ class _Worker:
 
     def _take_signals(self) -> None:
         """SIGTERM retires; SIGINT and SIGHUP of a terminal are the master's business."""
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, lambda *_: self._wake())
+        for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+            signals.handle(ignored, signals.IGNORE)
+        signals.handle(signal.SIGTERM, lambda *_: self._wake())
         # The handler above runs when the main thread comes back to Python; this wakes the leader without it.
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         prepare()
@@ -164,10 +163,10 @@ class _Worker:
 
     def _on_signal(self, me: Member) -> None:
         try:
-            signals = os.read(self._wake_read, 4096)
+            came = os.read(self._wake_read, 4096)
         except BlockingIOError:
             return
-        if signal.SIGTERM in signals:
+        if signal.SIGTERM in came:
             self._loop.retire(me.now, self.settings.worker_reload_mercy)
 
     def _on_channel(self, me: Member) -> None:

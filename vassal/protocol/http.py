@@ -7,6 +7,7 @@ to us through a proxy with other leniencies. So whatever the grammar does not kn
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -48,6 +49,7 @@ _keys: dict[bytes, str] = {}
 _good_hosts: set[str] = set()
 
 
+@functools.cache
 def check_httptools(version: str | None = None) -> str | None:
     """Return why the installed httptools cannot be used and what to do, or None if it can.
 
