@@ -8,6 +8,7 @@ import contextlib
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -21,6 +22,9 @@ from tests.harness import EmperorProcess, interpreter_is_private, nginx_command,
 
 hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("busy")  # no test asserts a speed: machines that run tests are busy
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+"""A shell without job control ignores it for what runs in the background: so would all that tests start."""
 
 _emperors: dict[str, list[EmperorProcess]] = {}
 """The emperors of a running test or module, by node id: their logs go into the report when a test fails."""
