@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from emperor import notify, room, states
+from emperor.names import file_name
 from vassal import link
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ class Contracts:
         """Return the file for the output of vassal `name`, None where it is the emperor's own."""
         if self._settings.log_dir is None:
             return None
-        return os.path.join(self._settings.log_dir, name.replace("/", "-") + ".log")
+        return os.path.join(self._settings.log_dir, file_name(name) + ".log")
 
     def child(
         self, name: str, purpose: states.Purpose = states.Purpose.SERVE
@@ -152,7 +153,7 @@ class Contracts:
             return os.dup(2), None
         try:
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY
-            descriptor = os.open(path, flags | os.O_NONBLOCK, 0o640)  # a named pipe there would hold up the whole fleet
+            descriptor = os.open(path, flags | os.O_NONBLOCK, 0o640)  # its owner's lease, or a pipe, would hold up all
             found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode):
                 os.close(descriptor)

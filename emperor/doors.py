@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from emperor import room
 from emperor.listeners import OURS, Kept
+from emperor.names import file_name
 from vassal import net
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class Doors:
         """Return the path that `name` is called at, '' where the emperor binds none."""
         if self._directory is None:
             return ""
-        return os.path.join(self._directory, name.replace("/", "-") + ".socket")
+        return os.path.join(self._directory, file_name(name) + ".socket")
 
     def open(self, name: str, manifest: Manifest) -> None:
         """Make the door of `name`, if the emperor has to and it is not there; if that fails, say so and try again."""

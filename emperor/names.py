@@ -21,6 +21,14 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
+def file_name(name: str) -> str:
+    """What vassal `name` is called where files are named after vassals: no two may share one, on purpose or not.
+
+    A tenant could otherwise call a file so that it is given another tenant's log, or stands at another one's door.
+    """
+    return name.replace("%", "%25").replace("/", "%2F")
+
+
 class Namer:
     """Gives each path its name. Pure: knows nothing but what it was asked.
 

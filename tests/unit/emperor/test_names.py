@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emperor.names import Namer, printable
+from emperor.names import Namer, file_name, printable
 from emperor.places import EXTENSIONS
 
 
@@ -55,6 +55,14 @@ def test_what_does_not_print_is_escaped():
     assert printable(os.fsdecode(b"caf\xe9")) == "caf\\udce9"
     assert printable("café 1") == "café 1"
     assert Namer().name("/e/evil\n.ini") == "evil\\n"
+
+
+def test_no_two_names_are_one_file():
+    names = ["a/b", "a-b", "a%2Fb", "a%b", "a/%2F", "blog"]
+    files = [file_name(name) for name in names]
+    assert len(set(files)) == len(names)
+    assert not any("/" in name for name in files)
+    assert files[-1] == "blog"
 
 
 _parts = st.sampled_from(["a", "b", "blog", "a.b", "\n", "\\n"])

@@ -2,6 +2,9 @@
 
 import asyncio
 import os
+import subprocess
+import sys
+import threading
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -10,6 +13,7 @@ import pytest
 from emperor.contracts import Contracts
 from emperor.relog import Relog
 from emperor.settings import EmperorSettings
+from tests.harness import wait_until
 
 
 def test_who_has_the_emperors_log_follows_it(tmp_path):
@@ -56,3 +60,33 @@ def test_a_log_that_is_a_file_blocks_as_files_do(tmp_path):
     assert complaint is None
     assert os.get_blocking(descriptor)
     os.close(descriptor)
+
+
+LEASE = """
+import fcntl, os, signal, sys, time
+signal.signal(signal.SIGIO, signal.SIG_IGN)
+fcntl.fcntl(os.open(sys.argv[1], os.O_WRONLY), fcntl.F_SETLEASE, fcntl.F_WRLCK)
+print("leased", flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_lease_on_a_log_holds_up_nobody(tmp_path):
+    """A log belongs to its vassal's user, who may have one: to open the file waits then, 45 s where nobody reacts."""
+    log = tmp_path / "blog.log"
+    log.touch()
+    with subprocess.Popen([sys.executable, "-c", LEASE, str(log)], stdout=subprocess.PIPE) as holder:
+        try:
+            assert holder.stdout.readline() == b"leased\n"
+            opened = []
+
+            def open_it():
+                descriptor, complaint = Contracts(EmperorSettings(log_dir=str(tmp_path))).open_log("blog")
+                os.close(descriptor)
+                opened.append(complaint)
+
+            threading.Thread(target=open_it, daemon=True).start()
+            wait_until(lambda: opened, 20, "the log to be opened, or not")
+            assert "cannot open its log" in opened[0]
+        finally:
+            holder.kill()
