@@ -6,6 +6,8 @@ so the busy are asked for, too.
 
 from __future__ import annotations
 
+NEVER = float("inf")
+
 
 class Idle:
     """`limit`: seconds without a request after which a vassal is idle; 0: it never is."""
@@ -25,3 +27,7 @@ class Idle:
             self._seen = counters
             self._since = now
         return bool(self.limit) and now - self._since >= self.limit
+
+    def left(self, now: float) -> float:
+        """Return in how many seconds it is idle if nothing happens; inf for never."""
+        return max(self._since + self.limit - now, 0.0) if self.limit else NEVER

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vassal import harakiri, link, logs, touch
+from vassal.idle import NEVER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +30,8 @@ STATS_EVERY = 2.0
 """Seconds between two looks at the counters; `Stats` goes out only where they changed."""
 LOYAL_EVERY = 0.2
 """The same until the first request: an early death must be known for what it is."""
-NEVER = float("inf")
+SOON = 0.1
+"""Seconds from the round that lets a sleeping generation end to the next, which finds that it has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +77,19 @@ class Rounds:
     def look(self, now: float) -> None:
         """Make a round if it is time."""
         if now >= self.due:
-            self.due = now + self._pace()
+            self.due = now + self._pace(now)
             self._round(now)
 
-    def _pace(self) -> float:
+    def _pace(self, now: float) -> float:
         """Seconds until the next round: as rare as what depends on it allows."""
         settings = self._settings
         parts = self._parts
         touched = bool(self._touches or self._code_touches or parts.hooks.watches)
         if parts.slumber.asleep and not parts.children.by_slot:
+            rest = max(parts.slumber.left(now), SOON)
             if not parts.tally.loyal:
-                return self._loyalty
-            return min(settings.heartbeat or NEVER, touch.EVERY if touched else NEVER)
+                return min(self._loyalty, rest)
+            return min(settings.heartbeat or NEVER, touch.EVERY if touched else NEVER, rest)
         if not parts.tally.loyal:
             return LOYAL_EVERY
         often = bool(settings.harakiri or settings.evil_reload_on_rss or touched or settings.idle or parts.pool.cheaper)

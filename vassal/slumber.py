@@ -11,7 +11,7 @@ import selectors
 from typing import TYPE_CHECKING
 
 from vassal import logs
-from vassal.idle import Idle
+from vassal.idle import NEVER, Idle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -59,10 +59,20 @@ class Slumber:
         """Judge, about once a second, whether there is still anything to do; see `vassal.idle.Idle.look`."""
         if self._pool.keep:
             self._idle.begin(now)  # who wakes from this sleep would have the code that failed
-        elif not self.asleep and self._idle.look(counters, now, busy=busy):
-            logs.say(f"idle for {self._settings.idle} s: the workers go, the next connection starts them again")
-            self.ending = self._settings.die_on_idle and not self._kept
-            self.sleep(now)
+        elif not (self.asleep and not self._may_end) and self._idle.look(counters, now, busy=busy):
+            self.ending = self._may_end
+            if not self.asleep:
+                logs.say(f"idle for {self._settings.idle} s: the workers go, the next connection starts them again")
+                self.sleep(now)
+
+    @property
+    def _may_end(self) -> bool:
+        """Whether a generation that is idle ends (and has not begun to)."""
+        return self._settings.die_on_idle and not (self._kept or self._paused or self.ending)
+
+    def left(self, now: float) -> float:
+        """Seconds until the generation may end although nobody has woken a worker since it sleeps; inf for never."""
+        return self._idle.left(now) if self.asleep and self._may_end else NEVER
 
     def keep(self) -> None:
         """A newer generation is on its way or has failed: do not end before it has taken over.

@@ -126,6 +126,15 @@ def test_die_on_idle_leaves_no_process_and_the_next_caller_starts_it(emperor, ap
     assert stat.S_IMODE(before.st_mode) == 0o640
 
 
+def test_a_cheap_vassal_that_nobody_calls_ends_when_it_is_idle(emperor, app):
+    port = free_port()
+    emperor.write("blog", vassal_text(port, chdir=app, cheap="true", idle=1, **{"die-on-idle": "true"}))
+    emperor.wait_state("blog", "parked")
+    wait_until(lambda: not of_vassal(emperor, "blog"), 10, "its processes to be gone")
+    assert get(("127.0.0.1", port)) == "one"
+    emperor.wait_state("blog", "parked")
+
+
 def test_a_parked_vassal_that_is_deleted_leaves_nothing(emperor, app, tmp_path):
     port, path = free_port(), tmp_path / "blog.sock"
     text = vassal_text(port, chdir=app, idle=1, **{"die-on-idle": "true"})

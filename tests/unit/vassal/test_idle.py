@@ -25,3 +25,11 @@ def test_without_a_limit_it_never_is():
     idle = Idle(0)
     idle.begin(0.0)
     assert not idle.look((), 1e9, busy=False)
+
+
+def test_how_long_it_takes_to_be_idle():
+    idle = Idle(10)
+    idle.begin(5.0)
+    assert idle.left(6.0) == 9.0
+    assert idle.left(99.0) == 0.0
+    assert Idle(0).left(99.0) == float("inf")
