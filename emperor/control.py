@@ -119,9 +119,14 @@ def default_path(environ: Mapping[str, str], *, serving: bool) -> str:
     if os.access(reachable, os.W_OK):
         return SYSTEM_PATH
     runtime = environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"
+    own = os.path.join(runtime, "emperor", "control.sock")
+    if not serving:
+        # Who has none of their own means root's, most likely, and is told there whom it obeys, or that it is not there.
+        roots = os.path.lexists(SYSTEM_PATH) or not os.path.isdir(runtime)
+        return SYSTEM_PATH if roots and not os.path.lexists(own) else own
     if not os.path.isdir(runtime):
         raise ControlError(f"no place for the control socket ({runtime} does not exist): give --control PATH")
-    return os.path.join(runtime, "emperor", "control.sock")
+    return own
 
 
 class ControlServer:

@@ -409,6 +409,12 @@ def test_the_default_path(monkeypatch, tmp_path):
     assert default_path(environ, serving=False) == str(tmp_path / "emperor" / "control.sock")
     (tmp_path / "run" / "control.sock").touch()
     assert default_path(environ, serving=False) == control.SYSTEM_PATH
+    monkeypatch.setattr(os, "access", lambda _path, _mode: False)  # root's, which does not obey us ...
+    assert default_path(environ, serving=False) == control.SYSTEM_PATH  # ... says so itself
+    (tmp_path / "emperor").mkdir()
+    (tmp_path / "emperor" / "control.sock").touch()
+    assert default_path(environ, serving=False) == str(tmp_path / "emperor" / "control.sock")
     monkeypatch.setattr(control, "SYSTEM_PATH", "/nowhere/control.sock")
     with pytest.raises(ControlError, match="give --control"):
         default_path({}, serving=True)
+    assert default_path({}, serving=False) == "/nowhere/control.sock"  # nobody answers there: exit code 3
