@@ -234,6 +234,8 @@ def run(settings: EmperorSettings) -> int:
     os.environ.pop("LISTEN_FDS", None)
     sessions.become_subreaper()
     if settings.logto is not None:
+        say(f"what the emperor says goes to {settings.logto} from now on; it stays in the foreground")
+        flush()
         try:
             use_log(settings.logto)
         except OSError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import queue
+import select
 import threading
 import time
 
@@ -48,11 +49,24 @@ class Journal:
             if dropped:
                 line = b"(%d lines were lost: nobody read them)\n" % dropped + line
             try:
-                while line:
-                    line = line[os.write(self._descriptor, line) :]
+                self._put(line)
             except OSError:
                 self._dropped += 1  # a full disk: the next line that fits says how many are missing
             self._lines.task_done()
+
+    def _put(self, line: bytes) -> None:
+        """Write all of `line`. An app that has the same terminal or pipe may have made it non-blocking for everybody.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        while line:
+            try:
+                line = line[os.write(self._descriptor, line) :]
+            except BlockingIOError:
+                room = select.poll()
+                room.register(self._descriptor, select.POLLOUT)
+                room.poll()
 
     def flush(self) -> None:
         """Wait until everything is written, or `PATIENCE` is over."""

@@ -141,7 +141,7 @@ OPTIONS: tuple[Option, ...] = (
     option("stats-http", FLAG, "put an HTTP head in front of them, after a request"),
     option("stats-minified", FLAG, "without blanks", "stats-min"),
     option("chmod-socket", MODE, "mode of the socket of emperor-stats, octal", "chmod"),
-    option("logto", PATH, "file for the emperor's own output", "logto2", "daemonize"),
+    option("logto", PATH, "file for the emperor's own output; it stays in the foreground", "logto2", "daemonize"),
     option("pidfile", PATH, "file that gets the emperor's pid", "emperor-pidfile", "safe-pidfile"),
     option("procname", TEXT, "title of the emperor", "emperor-procname", "procname-master"),
     option("vassals-start-hook", PROGRAM, "program to run before a vassal's start; its last argument is the file"),

@@ -93,6 +93,7 @@ def test_the_emperors_own_log_is_followed_under_logrotate(make_emperor, app, tmp
     quick = {"NOTIFY_SOCKET": str(tmp_path / "nobody"), "WATCHDOG_USEC": "800000"}  # quick ticks
     emperor = make_emperor(settings={"logto": str(log)}, env=quick).start(ready=False)
     wait_until(lambda: answers(emperor) and log.exists(), 20, "the emperor")
+    assert f"goes to {log} from now on; it stays in the foreground" in emperor.log.read_text()
     log.rename(rotated)
     wait_until(log.exists, 10, "a new file")
     emperor.write("blog", vassal_text(free_port(), chdir=app))

@@ -42,3 +42,26 @@ def test_a_reader_who_does_not_read_costs_lines_and_nothing_else():
     journal.flush()
     os.close(read)
     os.close(write)
+
+
+def test_a_reader_who_is_slow_costs_no_line_where_an_app_has_made_the_pipe_non_blocking():
+    read, write = os.pipe()
+    fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
+    os.set_blocking(write, False)
+    journal = Journal(write)
+    for number in range(500):
+        journal.say(f"line {number}")
+    text = b""
+    os.set_blocking(read, False)
+
+    def all_there():
+        nonlocal text
+        with contextlib.suppress(BlockingIOError):
+            text += os.read(read, 65536)
+        return b"line 499" in text
+
+    wait_until(all_there, 20, "the last line")
+    lines = text.decode().splitlines()
+    assert [line.rpartition("] ")[2] for line in lines] == [f"line {number}" for number in range(500)]
+    os.close(read)
+    os.close(write)
