@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from vassal import net
 from vassal.config import Entry, Note
 from vassal.config.log_types import log_file
-from vassal.config.settings import APPS, NO_SOCKET
+from vassal.config.settings import APPS, NO_SOCKET, NO_WORK, works
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -125,6 +125,8 @@ def judge(path: str, build: Build) -> tuple[list[Note], list[Claim]]:
     look = _Look(os.path.dirname(path), build)
     for field, entry, value in winners(build):
         look.take(field, entry, value)
+    if not works(build.values.get, build.values):
+        look.notes.append(Note(path, None, "error", None, NO_WORK))
     if any(build.values.get(name) for name in APPS) and not build.values.get("sockets"):
         look.notes.append(Note(path, None, "warning", "socket", NO_SOCKET))
     return look.notes, look.claims

@@ -28,7 +28,7 @@ from vassal import (
 )
 from vassal.config import ConfigError, Inject, Settings, load_vassal
 from vassal.config.reader import default_reader
-from vassal.config.settings import APPS, NO_SOCKET
+from vassal.config.settings import APPS, NO_SOCKET, NO_WORK, works
 from vassal.failing import StartError, fail, post
 from vassal.logbook import early, outlet
 from vassal.unedited import Files
@@ -233,6 +233,8 @@ class Start:
         for note in loaded.notes:
             place = f"{note.file}:{note.line}" if note.line else note.file
             logs.say(f"{place}: {note.level}: {note.message}")
+        if not works(lambda name: getattr(loaded.settings, name), Settings.__slots__):
+            raise StartError("config", f"{contract.source}: {NO_WORK}")
         self._files = loaded.files
         self._given = tuple((entry.option, entry.value) for entry in loaded.entries)
         if loaded.settings.lazy_apps or loaded.settings.cheap or loaded.settings.reload_strategy == "chain":

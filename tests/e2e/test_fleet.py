@@ -368,6 +368,18 @@ def test_an_address_within_one_that_stays_rolls_back(emperor, app):
     assert answer(port) == "one"
 
 
+def test_a_file_that_is_cut_short_takes_no_site_down(emperor, app):
+    port = serve(emperor, app)
+    whole = emperor.path("blog").read_text()
+    for cut in (f"[uwsgi]\nhttp-socket = 127.0.0.1:{port}\n", "[uwsgi]\n", ""):
+        emperor.write("blog", cut)
+        failure = wait_until(lambda: emperor.status("blog")["last_failure"], 10, "the failure")
+        assert (failure["stage"], "cut short" in failure["reason"]) == ("config", True)
+        assert answer(port) == "one"
+        emperor.write("blog", whole)
+        wait_until(lambda: not emperor.status("blog")["last_failure"], 10, "the whole file to be served")
+
+
 def test_clients_that_ask_for_status_all_day_kill_nobody(emperor, app):
     serve(emperor, app)
     client = ControlClient(str(emperor.control))

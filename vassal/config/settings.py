@@ -9,11 +9,42 @@ these.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 APPS = ("module", "wsgi_file", "mount")
 """Fields that name an app."""
+_BESIDE = (
+    "import_",
+    "static_map",
+    "check_static",
+    "check_static_docroot",
+    "attach_daemon",
+    "attach_control_daemon",
+    "attach_daemon2",
+    "smart_attach_daemon",
+    "smart_attach_daemon2",
+    "cron",
+    "unique_cron",
+    "cron2",
+    "touch_exec",
+)
+"""Fields that give a vassal without an app something to serve or to run; so do all hooks."""
+NO_WORK = "it names no app (module, wsgi-file, mount) and nothing else to serve or run: was it cut short?"
+"""What is said of a file that would take a site down by its success."""
 NO_SOCKET = "no socket is named, so nobody can call this app: set http-socket or socket"
 """What is said of an app without any."""
+
+
+def works(values: Callable[[str], object], fields: Iterable[str]) -> bool:
+    """Whether a vassal has anything to do by the `values` of the given `fields`."""
+    return any(
+        values(name) for name in fields if name in APPS or name in _BESIDE or name.startswith(("hook_", "exec_"))
+    )
+
+
 Texts = tuple[str, ...]
 Pairs = tuple[tuple[str, str], ...]
 Ages = tuple[tuple[str, int], ...]

@@ -22,10 +22,13 @@ class Files:
     def __init__(self, root):
         self.root = root
 
-    def write(self, lines="", name="app.ini", section="uwsgi"):
+    def write(self, lines="", name="app.ini", section="uwsgi", *, idle=False):
         path = self.root / name
         path.parent.mkdir(exist_ok=True)
-        path.write_text(f"[{section}]\n{lines}")
+        work = (
+            "" if idle or section != "uwsgi" else "import = os\n"
+        )  # a vassal with nothing to do is a mistake of its own
+        path.write_text(f"[{section}]\n{lines}{work}")
         return str(path)
 
     def told(self, lines, **options):
@@ -42,6 +45,17 @@ def files(tmp_path):
 
 def test_nothing_to_say_about_a_good_file(files):
     assert files.told("module = shop.wsgi\nprocesses = 2\nhttp-socket = :8000\nchdir = %d\nlogto = app.log\n") == []
+
+
+@pytest.mark.parametrize("text", ["", "[uwsgi]\n", "[uwsgi]\nprocesses = 4\nhttp-socket = :8000\n"])
+def test_a_file_that_was_cut_short_gives_nothing_to_do(tmp_path, text):
+    path = tmp_path / "app.ini"
+    path.write_text(text)
+    (note,) = check_paths([str(path)])
+    assert (note.line, note.level) == (None, "error")
+    assert "cut short" in note.message
+    path.write_text(text + "\n[uwsgi]\nhook-asap = exec:true\n")
+    assert check_paths([str(path)]) == []
 
 
 def test_all_mistakes_are_told_at_once_by_line(files):
@@ -202,7 +216,7 @@ def test_what_the_emperor_adds_is_checked_too(files):
 def test_an_emperors_own_file_is_checked_as_one(files):
     notes = check_paths([files.write("emperor = /etc/vassals\nemperor-freq = 0\n", "emperor.ini", "emperor")])
     assert [(n.level, n.option) for n in notes] == [("info", None), ("error", "emperor-freq")]
-    notes = check_paths([files.write("emperor = /etc/vassals\nuid = www-data\n", "emperor.ini")])
+    notes = check_paths([files.write("emperor = /etc/vassals\nuid = www-data\n", "emperor.ini", idle=True)])
     assert [n.level for n in notes] == ["info"]
     notes = check_paths([files.write("emperor = /etc/vassals\nmodule = app\n", "app.ini")])
     assert {(n.level, n.option) for n in notes} == {("warning", "emperor"), ("warning", "socket")}
@@ -270,8 +284,9 @@ def test_what_a_tyrant_refuses(files):
 
 
 def test_explain_says_where_each_option_comes_from(files):
-    extra = files.write("harakiri = 9 # s\n", "extra.ini")
-    path = files.write("for = a b\nenv = X%(_)=1\nendfor =\nworkers = 2\nmaster\nini = extra.ini\nprocesses = 3\n")
+    extra = files.write("harakiri = 9 # s\n", "extra.ini", idle=True)
+    lines = "for = a b\nenv = X%(_)=1\nendfor =\nworkers = 2\nmaster\nini = extra.ini\nprocesses = 3\n"
+    path = files.write(lines, idle=True)
     rows = explain(path)
     assert [(r.option, r.value, r.file, r.line) for r in rows] == [
         ("env", "Xa=1", path, 3),
@@ -287,12 +302,12 @@ def test_explain_says_where_each_option_comes_from(files):
 
 
 def test_of_a_variable_the_first_line_counts(files):
-    rows = explain(files.write("site = one\nsite = two\nprocname = %(site)\n"))
+    rows = explain(files.write("site = one\nsite = two\nprocname = %(site)\n", idle=True))
     assert [(r.option, r.value) for r in rows] == [("site", "one"), ("procname", "one")]
 
 
 def test_explain_with_what_the_emperor_adds(files):
-    rows = explain(files.write(""), emperor=EmperorSettings(inject=Inject(sets=(("threads", "2"),))))
+    rows = explain(files.write(idle=True), emperor=EmperorSettings(inject=Inject(sets=(("threads", "2"),))))
     assert [(r.option, r.value, r.line) for r in rows] == [("threads", "2", None)]
 
 
@@ -394,12 +409,12 @@ def test_root_reads_a_tenants_file_as_the_tenant(shared):
 @pytest.mark.root
 def test_root_does_not_run_what_others_could_write(shared):
     other = owned(f"{shared}/other.ini", f"[uwsgi]\nprocname = @(exec://touch {shared}/ran)\n", uid=65534)
-    path = owned(f"{shared}/mine.ini", "[uwsgi]\nini = other.ini\n")
+    path = owned(f"{shared}/mine.ini", "[uwsgi]\nini = other.ini\nimport = os\n")
     (note,) = [n for n in check_paths([path], allow_exec=True) if n.level == "error"]
     assert "belongs to" in note.message
     assert not os.path.exists(f"{shared}/ran")
     owned(other, "[uwsgi]\nthreads = 2\n")
-    assert [r.option for r in explain(path)] == ["threads"]
+    assert [r.option for r in explain(path)] == ["threads", "import"]
 
 
 @pytest.mark.root
