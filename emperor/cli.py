@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from emperor.control import ANYBODY, ControlError, NoEmperor, Outcome, UnknownVassal, default_path
-from emperor.control_client import ControlClient
+from emperor.control_client import TIMEOUT, ControlClient
 from emperor.names import printable
 from vassal import __version__
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from vassal.config import Note
 
 DEFAULT_INI = "/etc/emperor/emperor.ini"
+TAB_TIMEOUT = 2.0  # s; an emperor that hangs must not take the shell along
 FOLLOW_PAUSE = 0.1  # s; between two looks at a log that is followed
 
 FAILED, WRONG_USAGE, NOBODY = 1, 2, 3
@@ -94,14 +95,14 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.
 _exec_option = click.option("--exec", "allow_exec", is_flag=True, help="Run @(exec://...) commands of the file.")
 
 
-def _client(control: str | None) -> ControlClient:
-    return ControlClient(control or default_path(os.environ, serving=False))
+def _client(control: str | None, timeout: float = TIMEOUT) -> ControlClient:
+    return ControlClient(control or default_path(os.environ, serving=False), timeout=timeout)
 
 
 def _complete_names(ctx: click.Context, _parameter: click.Parameter, start: str) -> list[str]:
     """The vassals whose names begin so; nobody is told that no emperor answers: the shell asks at each Tab."""
     try:
-        rows = _client(ctx.params.get("control")).status(None)
+        rows = _client(ctx.params.get("control"), TAB_TIMEOUT).status(None)
     except ControlError:
         return []
     given = ctx.params.get("names") or ()

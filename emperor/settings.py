@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from emperor.options import EMPEROR
 from vassal.config import ConfigError, Inject, Note
-from vassal.config.build import Build
+from vassal.config.build import Build, likely
 from vassal.config.language import Entry, Reading, read_configuration
 
 if TYPE_CHECKING:
@@ -123,10 +123,18 @@ def read_emperor(
             tolerant=tolerant,
         )
     given = tuple(Entry(key, value, COMMAND_LINE, 0) for key, value in options)
-    reading = replace(reading, entries=(*reading.entries, *given))
+    unused = tuple(_unused(key) for key, _ in placeholders if key not in reading.referenced)
+    reading = replace(reading, entries=(*reading.entries, *given), notes=(*reading.notes, *unused))
     build = Build(reading, EMPEROR)
     build.run()
     return reading, build
+
+
+def _unused(key: str) -> Note:
+    """Return what there is to say of a ``--set`` that sets nothing."""
+    guess = likely(key, EMPEROR)
+    hint = f"did you mean '{guess}'?" if guess else "no option has this name, and no %(…) refers to it"
+    return Note(COMMAND_LINE, None, "warning", key, f"unknown option '{key}': {hint}")
 
 
 def load_emperor(

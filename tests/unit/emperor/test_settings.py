@@ -201,6 +201,17 @@ def test_a_set_may_define_a_placeholder(load):
     assert settings.places == ("/b/vassals",)
 
 
+def test_a_set_that_sets_nothing_is_told(load):
+    settings = load("[emperor]\nemperor = %(root)/v\n", sets=[("root", "/b"), ("emperor-frq", "5"), ("zzz", "1")])
+    assert [(note.file, note.level, note.option) for note in settings.notes] == [
+        ("--set", "warning", "emperor-frq"),
+        ("--set", "warning", "zzz"),
+    ]
+    assert settings.notes[0].message == "unknown option 'emperor-frq': did you mean 'emperor-freq'?"
+    (note,) = load_emperor(None, sets=[("emperor-frq", "5")], places=("/v",), environ={}).notes
+    assert "did you mean 'emperor-freq'" in note.message
+
+
 def test_a_mistake_of_the_command_line_says_so():
     with pytest.raises(ConfigError) as caught:
         load_emperor(None, sets=[("emperor-freq", "x")], places=(), environ={})
