@@ -247,10 +247,11 @@ def is_served(path: str) -> bool:
         probe.setblocking(False)  # noqa: FBT003 (the socket's own signature)
         try:
             probe.connect(path)
-        except ConnectionRefusedError:
-            # Also what a socket answers that is bound but does not listen yet: a vassal that starts just now.
+        except (ConnectionRefusedError, PermissionError):
+            # Also what a socket answers that is bound but does not listen yet: a vassal that starts just now. Or it is
+            # another user's, who lets nobody in: who may write its directory could remove it all the same.
             return _bound_in_kernel(path)
-        except (FileNotFoundError, PermissionError):
+        except FileNotFoundError:
             return False
         except OSError as error:
             # EAGAIN: a full backlog, EPROTOTYPE: a datagram socket. Both are somebody's.

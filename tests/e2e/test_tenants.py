@@ -179,6 +179,20 @@ def test_a_privileged_port_is_bound_by_root_and_served_by_the_user(realm):
     assert ask(port, "identity")["uids"] == [user.pw_uid] * 3
 
 
+def test_a_tenant_does_not_take_the_socket_of_another(tyrant):
+    """In a directory that both may write, where neither may connect to the other's: told, and nothing is removed."""
+    (tyrant.path / "shared").mkdir()
+    shared = own(tyrant.path / "shared", None, 0o777)
+    lines = f"[uwsgi]\nhttp-socket = {shared}/app.sock\ncheck-static = {shared}\n"
+    tyrant.drop("first", lines, tyrant.new_user())
+    tyrant.emperor.wait_state("first", "running")
+    inode = (shared / "app.sock").stat().st_ino
+    tyrant.drop("second", lines, tyrant.new_user())
+    reason = tyrant.emperor.wait_state("second", "backoff")["last_failure"]["reason"]
+    assert "in use: by vassal first" in reason
+    assert (shared / "app.sock").stat().st_ino == inode
+
+
 def test_a_tenant_gets_no_privileged_port(tyrant):
     user = tyrant.new_user()
     tyrant.drop("app", inspector_text(_free_privileged_port(), uid="root"), user)

@@ -67,6 +67,19 @@ def test_a_socket_that_somebody_holds_is_never_taken(tmp_path, listening):
         assert os.stat(tmp_path / "x.sock").st_ino == before
 
 
+def test_who_may_not_connect_asks_the_kernel(tmp_path, monkeypatch):
+    """As another user's socket of mode 0755 in a directory that both may write."""
+
+    def forbidden(_sock, _address):
+        raise PermissionError
+
+    path = str(tmp_path / "x.sock")
+    monkeypatch.setattr(socket.socket, "connect", forbidden)
+    with bound("x.sock", tmp_path):
+        assert net.is_served(path)
+    assert not net.is_served(path)
+
+
 def test_a_full_backlog_counts_as_served(tmp_path):
     with bound("x.sock", tmp_path) as first:
         first.listen(0)
