@@ -47,10 +47,14 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Leaving:
-    """Worker to master: replace me, because of `reason`. I go on serving until `Retire` comes."""
+    """Worker to master: replace me, because of `reason`. I go on serving until `Retire` comes.
+
+    `stuck`: as far as I can; a thread of mine does not come back.
+    """
 
     NAME: ClassVar[str] = "leaving"
     reason: str
+    stuck: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,7 @@ _RECORDS: dict[str, type[Any]] = {
 _TYPES: dict[str, tuple[type, ...]] = {
     "stage": (str,),
     "reason": (str,),
+    "stuck": (bool,),
     "detail": (str,),
     "mercy": (int, float),
     "label": (str,),
@@ -134,7 +139,7 @@ def decode(packet: bytes) -> Message:
         fields = json.loads(packet)
         record = _RECORDS[fields.pop("type")]
         for name, value in fields.items():
-            if not isinstance(value, _TYPES[name]) or isinstance(value, bool):
+            if not isinstance(value, _TYPES[name]) or (isinstance(value, bool) and bool not in _TYPES[name]):
                 raise ChannelError(f"the field {name!r} of a channel packet has the wrong type: {value!r}")
         message: Message = record(**fields)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -203,7 +203,7 @@ class Children:
                 elif isinstance(message, channel.Failed):
                     child.why = message
                 elif isinstance(message, channel.Leaving):
-                    self._pool.asked(slot)
+                    self._pool.asked(slot, stuck=message.stuck)
                 elif isinstance(message, channel.ReloadWanted):
                     self._owner.want_reload(message.reason)
                 elif isinstance(message, channel.Lost):

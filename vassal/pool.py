@@ -41,6 +41,8 @@ class Worker:
     since: float
     unwanted: bool = False
     """It asked to be replaced."""
+    stuck: bool = False
+    """It did so because it cannot serve as it should."""
     chained: bool = False
     """It is to be replaced because the code has changed."""
     kill_at: float | None = None
@@ -175,8 +177,11 @@ class Pool:
         missing = [number for number in range(1, self.wanted + 1) if number not in have]
         if not missing and not any(worker.phase is Phase.STARTING for worker in active):
             # One at a time: never are all workers new at once, nor is memory doubled.
-            missing = [worker.number for worker in active if worker.chained or (worker.unwanted and not self.keep)][:1]
+            missing = [worker.number for worker in active if self._replaceable(worker)][:1]
         return missing
+
+    def _replaceable(self, worker: Worker) -> bool:
+        return worker.chained or worker.stuck or (worker.unwanted and not self.keep)
 
     def _starts(self, now: float) -> Iterator[Action]:
         for number in self._missing():
@@ -218,11 +223,12 @@ class Pool:
         self._look_at_chain()
         return actions
 
-    def asked(self, slot: int) -> None:
-        """The worker in `slot` asks to be replaced (``max-requests`` and the like)."""
+    def asked(self, slot: int, *, stuck: bool = False) -> None:
+        """The worker in `slot` asks to be replaced: by choice (``max-requests`` and its kin), or `stuck` (harakiri)."""
         worker = self.workers[slot]
         if worker.phase is Phase.SERVING:
             worker.unwanted = True
+            worker.stuck = worker.stuck or stuck
 
     def gone(self, slot: int, now: float) -> Worker:
         """The worker in `slot` has ended; return what it was. The next `decide` replaces it if need be."""

@@ -234,7 +234,7 @@ class Start:
             place = f"{note.file}:{note.line}" if note.line else note.file
             logs.say(f"{place}: {note.level}: {note.message}")
         if not works(lambda name: getattr(loaded.settings, name), Settings.__slots__):
-            raise StartError("config", f"{contract.source}: {NO_WORK}")
+            raise ConfigError(contract.source, None, None, NO_WORK)
         self._files = loaded.files
         self._given = tuple((entry.option, entry.value) for entry in loaded.entries)
         if loaded.settings.lazy_apps or loaded.settings.cheap or loaded.settings.reload_strategy == "chain":

@@ -113,7 +113,7 @@ class _Worker:
     def __init__(self, plan: WorkerPlan) -> None:
         self.plan = plan
         self.settings = plan.settings
-        self._asked = False
+        self._asked = 0
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._loop: Loop
         self._probe_port: Port
@@ -189,10 +189,11 @@ class _Worker:
             self._loop.ignore(self.plan.channel.fileno())
             self._loop.retire(me.now, ORPHAN_MERCY)
 
-    def _leave(self, reason: str) -> None:
-        """Ask once to be replaced."""
-        if not self._asked:
-            self._asked = channel.send(self.plan.channel, Leaving(reason))
+    def _leave(self, reason: str, *, stuck: bool = False) -> None:
+        """Ask to be replaced: once by choice, and once more when a thread is `stuck`."""
+        urgency = 2 if stuck else 1
+        if urgency > self._asked and channel.send(self.plan.channel, Leaving(reason, stuck)):
+            self._asked = urgency
 
     def _done(self, in_time: bool) -> None:  # noqa: FBT001 (the loop's signature)
         """Everything is answered, or mercy is over: leave, even if a thread cannot be made to."""
@@ -294,7 +295,7 @@ class _Worker:
                 self._tell_losses()
         harakiri = self._harakiri
         if harakiri is not None and harakiri.look(now):
-            self._leave(f"harakiri: a request took longer than {self.settings.harakiri} s")
+            self._leave(f"harakiri: a request took longer than {self.settings.harakiri} s", stuck=True)
 
     def _port(self, listener: Listener, trust: Trust, *, ours: bool = False) -> Port:
         settings = self.settings

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients import HttpClient, http_get
-from tests.harness import command_line, free_port, vassal_text, wait_until
+from tests.harness import command_line, free_port, vassal_text, wait_until, write_file
 from vassal import sessions
 
 
@@ -204,7 +204,10 @@ def test_what_runs_away_from_an_orphaned_master_is_caught(emperor, app, tmp_path
 
 
 def test_who_calls_after_harakiri_is_answered_by_the_next_worker(emperor, tmp_path):
-    """The struck worker, whose only thread is stuck, lives on until the next one has loaded the app."""
+    """The struck worker, whose only thread is stuck, lives on until the next one has loaded the app.
+
+    So it does while a failed reload stands, when workers that load the app are not replaced by choice.
+    """
     app = tmp_path / "slow"
     app.mkdir()
     (app / "app.py").write_text(
@@ -217,5 +220,9 @@ def test_who_calls_after_harakiri_is_answered_by_the_next_worker(emperor, tmp_pa
         "    s('200 OK', [])\n    return [b'one']\n"
     )
     port = serve(emperor, app, "a", lazy_apps="true", processes=1, harakiri=1)
+    file = emperor.path("a")
+    write_file(file, file.read_text() + "processes = many\n")
+    reason = wait_until(lambda: emperor.status("a")["last_failure"], 10, "the failure")["reason"]
+    assert reason.startswith(f"{file}:")
     assert http_get(("127.0.0.1", port), "/stuck", timeout=30).status == 504
     assert http_get(("127.0.0.1", port), "/", timeout=20).text == "one"

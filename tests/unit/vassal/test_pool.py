@@ -297,6 +297,14 @@ def test_a_mended_chain_waits_for_nothing():
     assert [action.number for action in pool.decide(now)] == [1]
 
 
+def test_a_stuck_worker_is_replaced_whatever_failed():
+    pool = up(2)
+    pool.keep = True
+    pool.asked(1)
+    pool.asked(1, stuck=True)
+    assert [action.number for action in pool.decide(5.0)] == [1]
+
+
 def test_kept_workers_are_replaced_when_they_die_and_in_a_chain_and_else_not():
     pool = up(2)
     pool.keep = True

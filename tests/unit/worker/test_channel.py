@@ -11,7 +11,7 @@ text = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
 messages = st.one_of(
     st.builds(Loaded),
     st.builds(Accept),
-    st.builds(Leaving, reason=text),
+    st.builds(Leaving, reason=text, stuck=st.booleans()),
     st.builds(Failed, stage=text, reason=text, detail=text),
     st.builds(Retire, mercy=st.floats(0, 1e6)),
 )
