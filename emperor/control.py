@@ -11,18 +11,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
-import fcntl
 import json
 import os
 import socket
-import stat
 import struct
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from emperor.claim import ControlError, ControlInUse, is_held, is_there, lock, remove_stale
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+__all__ = [
+    "ControlError",
+    "ControlInUse",
+    "ControlServer",
+    "Handler",
+    "NoEmperor",
+    "Outcome",
+    "UnknownVassal",
+    "answer_to",
+    "default_path",
+    "peer_uid",
+]
 
 LINE_LIMIT = 256 * 1024  # bytes of one request: some thousand names
 ANSWER_LIMIT = 64 * 1024 * 1024  # bytes of one answer, as the client takes it
@@ -31,14 +43,6 @@ PATIENCE = 10.0  # s; for a whole request to arrive, and for an answer to be tak
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid; unix(7)
 ANYBODY = -1  # in place of a uid
 SYSTEM_PATH = "/run/emperor/control.sock"
-
-
-class ControlError(Exception):
-    """Something about the control socket failed; the message says what and what to do."""
-
-
-class ControlInUse(ControlError):  # noqa: N818  # a condition by its name, as FileExistsError would be too narrow
-    """Another emperor answers on that socket."""
 
 
 class NoEmperor(ControlError):  # noqa: N818  # named for what the person at the prompt has: none
@@ -161,7 +165,7 @@ class ControlServer:
         try:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(os.path.dirname(self.path), 0o755)
-            self._lock_fd = _lock(self.path)
+            self._lock_fd = lock(self.path)
             listener = self._bind()
         except OSError as error:
             self._unlock()
@@ -171,6 +175,28 @@ class ControlServer:
             self._unlock()
             raise
         self._server = await asyncio.start_unix_server(self._connected, sock=listener, limit=LINE_LIMIT)
+
+    async def renew(self) -> bool:
+        """Make the socket anew where somebody has removed it; return whether that was done.
+
+        With a user's last session systemd removes their runtime directory, in which the socket of their emperor lies.
+        """
+        former = self._server
+        if former is None or is_there(self.path):
+            return False
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(os.path.dirname(self.path), 0o755)
+            if not is_held(self.path, self._lock_fd):
+                fresh = lock(self.path)
+                os.close(self._lock_fd)
+                self._lock_fd = fresh
+            listener = self._bind()
+        except (OSError, ControlError):
+            return False  # there is no such directory, or another emperor has it: the next look may find it changed
+        self._server = await asyncio.start_unix_server(self._connected, sock=listener, limit=LINE_LIMIT)
+        former.close()
+        return True
 
     async def close(self) -> None:
         """End all conversations and remove the socket."""
@@ -187,7 +213,7 @@ class ControlServer:
         self._unlock()
 
     def _bind(self) -> socket.socket:
-        _remove_stale(self.path)
+        remove_stale(self.path)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             os.fchmod(listener.fileno(), 0o600)  # before bind: the socket's file never has another mode
@@ -204,7 +230,8 @@ class ControlServer:
     def _unlock(self) -> None:
         if self._lock_fd >= 0:
             with contextlib.suppress(OSError):
-                os.unlink(self.path + ".lock")  # while we hold it: who waits for it looks whether it is still there
+                if is_held(self.path, self._lock_fd):
+                    os.unlink(self.path + ".lock")  # while we hold it: who waits for it looks whether it is still there
             os.close(self._lock_fd)
             self._lock_fd = -1
 
@@ -331,54 +358,3 @@ def _names_or_all(request: Mapping[str, Any]) -> list[str] | None:
 
 def _refusal(kind: str, error: str) -> dict[str, Any]:
     return {"ok": False, "kind": kind, "error": error}
-
-
-def _lock(path: str) -> int:
-    """Take the lock beside the socket, for as long as the descriptor is open.
-
-    Raises:
-        ControlInUse: If another process has it.
-        OSError: If the lock file cannot be made.
-    """
-    name = path + ".lock"
-    while True:
-        fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Its last owner unlinked it between our open and our lock: then we hold a file that nobody can find.
-            if os.path.lexists(name) and os.path.samestat(os.fstat(fd), os.lstat(name)):
-                return fd
-        except BlockingIOError:
-            os.close(fd)
-            raise ControlInUse(_in_use(path)) from None
-        except FileNotFoundError:
-            pass
-        except BaseException:
-            os.close(fd)
-            raise
-        os.close(fd)
-
-
-def _remove_stale(path: str) -> None:
-    """Make room for bind: what a killed emperor left is removed, what answers is not.
-
-    Raises:
-        ControlInUse: If somebody listens there (whose lock file was removed by hand).
-        ControlError: If something other than a socket lies there.
-    """
-    try:
-        facts = os.lstat(path)
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(facts.st_mode):
-        raise ControlError(f"cannot make the control socket: {path} exists and is no socket; give another --control")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)  # noqa: FBT003  # the method takes it by position only
-        refused = probe.connect_ex(path)
-    if refused != errno.ECONNREFUSED:  # 0: it answers; EAGAIN: its queue is full; EACCES: not ours to judge
-        raise ControlInUse(_in_use(path))
-    os.unlink(path)
-
-
-def _in_use(path: str) -> str:
-    return f"another emperor already answers on {path}: stop it, or give another --control PATH"

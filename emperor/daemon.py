@@ -142,7 +142,12 @@ class Emperor:
             self._notifier.status(self._told)
         self.fleet.reap()
         self._log_room.look()
+        self._renew_task = self._loop.create_task(self._renew_control())
         self._follow_task = self._loop.create_task(self.fleet.relog.look())
+
+    async def _renew_control(self) -> None:
+        if not self._stopping and await self._control.renew():
+            say(f"the control socket {self._settings.control} was gone: it is made anew")
 
     def _line(self) -> str:
         """Return what `systemctl status` shows."""

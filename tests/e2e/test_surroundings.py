@@ -99,3 +99,11 @@ def test_the_emperors_own_log_is_followed_under_logrotate(make_emperor, app, tmp
     emperor.write("blog", vassal_text(free_port(), chdir=app))
     wait_until(lambda: "vassal blog: appeared" in log.read_text(), 10, "its lines in the new file")
     assert "vassal blog" not in rotated.read_text()
+
+
+def test_a_control_socket_that_was_removed_comes_back(make_emperor, tmp_path):
+    quick = {"NOTIFY_SOCKET": str(tmp_path / "nobody"), "WATCHDOG_USEC": "800000"}  # quick ticks
+    emperor = make_emperor(env=quick).start()
+    emperor.control.unlink()
+    wait_until(lambda: answers(emperor), 10, "the control socket")
+    assert "was gone: it is made anew" in emperor.log.read_text()

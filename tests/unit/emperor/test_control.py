@@ -5,6 +5,7 @@ import concurrent.futures
 import contextlib
 import json
 import os
+import shutil
 import socket
 import stat
 import subprocess
@@ -394,6 +395,49 @@ def test_an_emperor_that_hangs_is_given_up(path):
         listener.listen()
         with pytest.raises(NoEmperor, match="does not answer"):
             ControlClient(str(path), timeout=0.05).status()
+
+
+@pytest.mark.parametrize("lost", ["socket", "lock", "directory"])
+def test_a_socket_that_was_removed_is_made_anew(tmp_path, lost):
+    path = tmp_path / "run" / "control.sock"
+
+    async def go():
+        server = ControlServer(str(path), Fleet())
+        await server.start()
+        assert not await server.renew()
+        path.unlink()
+        if lost != "socket":
+            path.with_name("control.sock.lock").unlink()
+        if lost == "directory":
+            path.parent.rmdir()
+        assert await server.renew()
+        assert not await server.renew()
+        assert (await asyncio.to_thread(ControlClient(str(path)).status))[0]["name"] == "blog"
+        with pytest.raises(ControlInUse):
+            await ControlServer(str(path), Fleet()).start()
+        await server.close()
+
+    asyncio.run(go())
+    assert not list(path.parent.iterdir())
+
+
+def test_a_path_that_another_has_taken_is_left_alone(tmp_path):
+    path = tmp_path / "run" / "control.sock"
+
+    async def go():
+        server, other = ControlServer(str(path), Fleet()), ControlServer(str(path), Fleet())
+        await server.start()
+        shutil.rmtree(path.parent)
+        await other.start()
+        path.unlink()
+        assert not await server.renew()  # the lock is the other's
+        assert await other.renew()
+        assert not await server.renew()
+        await server.close()
+        assert {entry.name for entry in path.parent.iterdir()} == {"control.sock", "control.sock.lock"}
+        await other.close()
+
+    asyncio.run(go())
 
 
 def test_the_default_path(monkeypatch, tmp_path):

@@ -56,6 +56,7 @@ def test_a_sign_of_life_that_fails_is_not_the_last_one():
         emperor._loop, emperor._settings, emperor._stopping, emperor._told = loop, EmperorSettings(), True, ""
         emperor._notifier = SimpleNamespace(alive=alive, watchdog=0.02)
         emperor._log_room = SimpleNamespace(look=fails)
+        emperor._control = None  # not asked while it stops
         emperor.fleet = SimpleNamespace(vassals={}, reap=lambda: None)
         with contextlib.suppress(RuntimeError):
             emperor._tick()
