@@ -209,7 +209,7 @@ class Fleet:
             run.dispose()
         self._doors.remove(name)
         self.store.shut(name)
-        self._pace.cancel(name)
+        self._pace.forget(name)
         heard = (self._hearing.wished, self._hearing.dues, self._hearing.voices, self._hearing.blocked)
         for table in (self.since, self.failed_at, *heard):
             table.pop(name, None)
@@ -232,7 +232,7 @@ class Fleet:
             case states.Enqueue(last):
                 self._pace.request(name, last=last)
             case states.Dequeue():
-                self._pace.cancel(name)
+                self._pace.cancel(name, self.loop.time())
             case states.Spawn(number, manifest, purpose):
                 self._spawn(name, number, manifest, purpose)
             case states.Send(number, record):

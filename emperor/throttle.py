@@ -31,7 +31,10 @@ def backoff(failures: int, base_ms: int, max_ms: int, dice: float) -> float:
 
 
 class Pace:
-    """Lends places to start in, first come, first served.
+    """Lends places to start in, first come, first served. Who is known to be slow never gets the last one.
+
+    Slow is whose last start took more than `PATIENCE`: when thirty such apps are reloaded, or hang, the touch of
+    another does not wait for all of them.
 
     Args:
         cores: Of the machine; `PLACES_PER_CORE` starts for each at once.
@@ -40,18 +43,34 @@ class Pace:
     def __init__(self, cores: int) -> None:
         self.places = PLACES_PER_CORE * max(cores, 1)
         self._queue: dict[str, None] = {}  # in order of arrival; a dict, so that leaving it costs no search
+        self._patient: dict[str, None] = {}  # likewise: those that are slow
         self._last: dict[str, None] = {}  # likewise: those that nobody waits for
         self._starts: dict[str, float] = {}  # who holds a place since when
+        self._slow: set[str] = set()
 
     def request(self, name: str, *, last: bool = False) -> None:
         """Queue `name`; one that is in the queue keeps its position. `last`: one at a time, after all who are not."""
-        (self._last if last else self._queue).setdefault(name)
+        if last:
+            self._last.setdefault(name)
+        elif name not in self._queue:
+            (self._patient if name in self._slow else self._queue).setdefault(name)
 
-    def cancel(self, name: str) -> None:
-        """Forget `name`: it waits no more, and gives its place back. Unknown names are no error."""
-        self._queue.pop(name, None)
-        self._last.pop(name, None)
-        self._starts.pop(name, None)
+    def cancel(self, name: str, now: float) -> None:
+        """Let `name` wait no more, and give its place back at `now`. Unknown names are no error."""
+        for queue in (self._queue, self._patient, self._last):
+            queue.pop(name, None)
+        since = self._starts.pop(name, None)
+        if since is None:
+            return
+        if since + PATIENCE <= now:
+            self._slow.add(name)
+        else:
+            self._slow.discard(name)
+
+    def forget(self, name: str) -> None:
+        """There is no vassal `name` any more."""
+        self.cancel(name, 0.0)
+        self._slow.discard(name)
 
     def started(self, name: str, now: float) -> None:
         """`name` starts at `now` (monotonic seconds), granted before or not: its `PATIENCE` counts from here."""
@@ -65,10 +84,17 @@ class Pace:
         """Return who may start at `now`, in order. Each takes a place, until `finished`, `cancel` or `PATIENCE`."""
         for name in [name for name, since in self._starts.items() if since + PATIENCE <= now]:
             del self._starts[name]
+            self._slow.add(name)
         granted: list[str] = []
-        while self._queue and len(self._starts) < self.places:
-            name = next(iter(self._queue))
-            del self._queue[name]
+        while len(self._starts) < self.places:
+            if self._queue:
+                queue = self._queue
+            elif self._patient and len(self._held_by_slow()) < self.places - 1:
+                queue = self._patient
+            else:
+                break
+            name = next(iter(queue))
+            del queue[name]
             self._starts[name] = now
             granted.append(name)
         if self._last and not self._starts:
@@ -80,12 +106,19 @@ class Pace:
 
     def next(self, now: float) -> float | None:
         """Return when `due` has somebody next if nothing else happens (monotonic seconds); None if nobody waits."""
-        if not self._queue and self._last:
+        if not self._queue and not self._patient:
+            if not self._last:
+                return None
             return now if not self._starts else max(now, max(self._starts.values()) + PATIENCE)
-        if not self._queue:
-            return None
-        if len(self._starts) < self.places:
-            return now
-        # The last places to be free are enough: `started` may hold more than there are.
-        over = len(self._starts) - self.places
-        return max(now, sorted(self._starts.values())[over] + PATIENCE)
+        free = _fewer_than(self.places, list(self._starts.values()), now)
+        return free if self._queue else max(free, _fewer_than(self.places - 1, self._held_by_slow(), now))
+
+    def _held_by_slow(self) -> list[float]:
+        """Since when those who are slow hold places."""
+        return [since for name, since in self._starts.items() if name in self._slow]
+
+
+def _fewer_than(limit: int, since: list[float], now: float) -> float:
+    """Return when fewer than `limit` of the places that are held `since` then are left, by `PATIENCE` alone."""
+    over = len(since) - limit  # `started` may hold more places than there are
+    return now if over < 0 else max(now, sorted(since)[over] + PATIENCE)

@@ -84,9 +84,9 @@ def test_cancelled_is_forgotten_in_the_queue_and_among_the_starts():
     for name in "abcd":
         pace.request(name)
     pace.due(0.0)
-    pace.cancel("c")
-    pace.cancel("a")
-    pace.cancel("nobody")
+    pace.cancel("c", 0.0)
+    pace.cancel("a", 0.0)
+    pace.cancel("nobody", 0.0)
     assert pace.due(0.0) == ["d"]
 
 
@@ -114,6 +114,13 @@ CALLS = st.lists(
 )
 
 
+def without(waiting, granted):
+    """Who still waits. Whoever was granted a place has waited, and nobody twice."""
+    assert len(set(granted)) == len(granted)
+    assert set(granted) <= set(waiting)
+    return [name for name in waiting if name not in granted]
+
+
 @given(CALLS)
 def test_whoever_waits_gets_a_place_by_the_time_that_next_says(calls):
     pace = Pace(1)
@@ -125,7 +132,7 @@ def test_whoever_waits_gets_a_place_by_the_time_that_next_says(calls):
             if name not in waiting:
                 waiting.append(name)
         elif call == "cancel":
-            pace.cancel(name)
+            pace.cancel(name, now)
             waiting = [one for one in waiting if one != name]
         elif call == "started":
             pace.started(name, now)
@@ -134,17 +141,15 @@ def test_whoever_waits_gets_a_place_by_the_time_that_next_says(calls):
         else:
             now += 0.7
             granted = pace.due(now)
-            assert granted == waiting[: len(granted)]
             assert len(granted) <= pace.places
-            del waiting[: len(granted)]
+            waiting = without(waiting, granted)
     while waiting:
         wake = pace.next(now)
         assert now <= wake <= now + PATIENCE
         now = wake
         granted = pace.due(now)
         assert granted
-        assert granted == waiting[: len(granted)]
-        del waiting[: len(granted)]
+        waiting = without(waiting, granted)
     assert pace.next(now) is None
 
 
@@ -161,8 +166,59 @@ def test_those_that_nobody_waits_for_start_last_and_one_at_a_time():
     assert pace.next(1.0) == 1.0 + PATIENCE
     pace.request("called")
     assert pace.due(1.0) == ["called"]
-    pace.cancel("b")
+    pace.cancel("b", 1.0)
     pace.finished("called")
     pace.finished("a")
     assert pace.next(2.0) == 2.0
     assert pace.due(2.0) == ["c"]
+
+
+def slow(pace, names):
+    """Let all of these have started slowly, and hold no place any more; returns the time."""
+    now = 0.0
+    for name in names:
+        pace.started(name, now)
+        now += PATIENCE
+        pace.cancel(name, now)
+    return now
+
+
+def test_who_is_slow_leaves_a_place_to_others():
+    pace = Pace(2)
+    now = slow(pace, "abcdef")
+    for name in "abcdef":
+        pace.request(name)
+    assert pace.due(now) == ["a", "b", "c"], "all places but one"
+    assert pace.next(now) == now + PATIENCE
+    pace.request("quick")
+    assert pace.next(now) == now
+    assert pace.due(now) == ["quick"]
+    pace.cancel("quick", now)
+    assert pace.due(now) == []
+    assert pace.due(now + PATIENCE) == ["d", "e", "f"], "they wait for their own kind only"
+
+
+def test_who_was_slow_once_is_not_for_ever():
+    pace = Pace(1)
+    now = slow(pace, "ab")
+    pace.request("a")
+    assert pace.due(now) == ["a"]
+    pace.cancel("a", now + 1)
+    for name in ("b", "a"):
+        pace.request(name)
+    assert pace.due(now + 1) == ["a", "b"], "who is quick comes first"
+    pace.forget("b")
+    pace.request("b")
+    assert pace.due(now + 1) == ["b"]
+
+
+def test_who_took_too_long_is_slow_though_nobody_waited():
+    """Places are taken back only where somebody asks for one."""
+    pace = Pace(1)
+    pace.started("a", 0.0)
+    pace.cancel("a", 60.0)
+    pace.started("b", 61.0)
+    pace.cancel("b", 99.0)
+    for name in "ab":
+        pace.request(name)
+    assert pace.due(99.0) == ["a"]
