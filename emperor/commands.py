@@ -31,6 +31,8 @@ class Commands:
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
+        self._weighing: tuple[set[int], asyncio.Task[dict[int, int]]] | None = None
+        """The pids whose memory is being looked up, and the look."""
 
     def _named(self, names: Sequence[str] | None) -> list[str]:
         if names is None:
@@ -64,15 +66,26 @@ class Commands:
 
     async def memory(self, names: Sequence[str] | None) -> dict[str, int]:
         """Return the resident bytes of these vassals (of all for None): masters, and all that is below them."""
-        from emperor.report import rss_of  # noqa: PLC0415 (psutil is loaded only when somebody asks)
-
         runs = self._fleet.runs
         pids = {name: [run.pid for run in runs.get(name, {}).values() if run.pid] for name in self._named(names)}
         sizes: dict[int, int] = {}
         with contextlib.suppress(RuntimeError):  # no thread to be had: the rest can be told all the same
-            # A look at every process of the machine: not on the loop.
-            sizes = await asyncio.to_thread(rss_of, [pid for several in pids.values() for pid in several])
+            sizes = await self._weighed({pid for several in pids.values() for pid in several})
         return {name: sum(sizes.get(pid, 0) for pid in several) for name, several in pids.items()}
+
+    async def _weighed(self, wanted: set[int]) -> dict[int, int]:
+        """Return the bytes by master. One look, at every process of the machine, is for all who ask meanwhile."""
+        from emperor.report import rss_of  # noqa: PLC0415 (psutil is loaded only when somebody asks)
+
+        while self._weighing is not None and not self._weighing[1].done():
+            known, look = self._weighing
+            if wanted <= known:
+                return await asyncio.shield(look)
+            await asyncio.wait((look,))
+        known = wanted | {run.pid for runs in self._fleet.runs.values() for run in runs.values() if run.pid}
+        look = asyncio.ensure_future(asyncio.to_thread(rss_of, known))  # not on the loop: it takes its time
+        self._weighing = known, look
+        return await asyncio.shield(look)
 
     def row(self, name: str, rss: int) -> dict[str, Any]:
         """Return what is known of vassal `name`, which has `rss` bytes of memory."""
