@@ -21,6 +21,8 @@ SUN_PATH_MAX = 107
 """Bytes of a UNIX socket's path (``sun_path`` less its NUL; unix(7))."""
 LOCK_PATIENCE = 1.0
 """Seconds to wait for another process that binds in the same directory; then go on without the lock."""
+_UNCONNECTED = "01"
+"""``St`` in /proc/net/unix of a socket that listens, or is only bound (SS_UNCONNECTED of linux/net.h)."""
 
 
 class AddressError(Exception):
@@ -260,11 +262,16 @@ def is_served(path: str) -> bool:
 
 
 def _bound_in_kernel(path: str) -> bool:
+    """Tell whether a socket waits at `path`, or is bound there and may come to it.
+
+    An accepted connection bears its listener's path, too, and may outlive it for as long as its request takes.
+    """
     try:
         with open("/proc/net/unix", encoding=sys.getfilesystemencoding(), errors="surrogateescape") as table:
-            return any(line.rstrip("\n").endswith(" " + path) for line in table)
+            found = [line for line in table if line.rstrip("\n").endswith(" " + path)]
     except OSError:
         return False
+    return any(line.split(maxsplit=6)[5:6] == [_UNCONNECTED] for line in found)
 
 
 def inode_of(address: Address) -> str:

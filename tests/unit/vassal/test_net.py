@@ -67,6 +67,20 @@ def test_a_socket_that_somebody_holds_is_never_taken(tmp_path, listening):
         assert os.stat(tmp_path / "x.sock").st_ino == before
 
 
+def test_a_connection_that_outlives_its_listener_holds_no_address(tmp_path):
+    """As of a vassal whose emperor was killed: it answers what it has, while the next one wants to bind."""
+    path = str(tmp_path / "x.sock")
+    with socket.socket(socket.AF_UNIX) as client:
+        with bound("x.sock", tmp_path) as first:
+            first.listen()
+            client.connect(path)
+            connection, _ = first.accept()
+            assert net.is_served(path)
+        with connection:
+            assert not net.is_served(path)
+            bound("x.sock", tmp_path).close()
+
+
 def test_who_may_not_connect_asks_the_kernel(tmp_path, monkeypatch):
     """As another user's socket of mode 0755 in a directory that both may write."""
 
