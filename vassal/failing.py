@@ -30,6 +30,13 @@ def post(end: link.End, record: link.Record, fds: Sequence[int] = ()) -> None:
         return
 
 
+def tell(failure: link.Failed) -> None:
+    """Say in the log why the start failed."""
+    if failure.detail and failure.stage != "hook":  # whose output stands in the log
+        logs.write(failure.detail.rstrip("\n") + "\n")
+    logs.say(f"cannot start ({failure.stage}): {failure.reason}")
+
+
 def fail(end: link.End | None, error: StartError) -> int:
     """Tell the log and the emperor that the start failed; return the exit status."""
     detail = error.detail.rstrip() if error.stage != "hook" else ""  # its output stands in the log

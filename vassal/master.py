@@ -12,7 +12,7 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from vassal import channel, link, loading, logs, net, pool, sessions, signals, titles, unit, worker
+from vassal import channel, failing, link, loading, logs, net, pool, sessions, signals, titles, unit, worker
 from vassal.chaining import Chaining
 from vassal.children import SIGNALS, Children, describe
 from vassal.companions import Companions
@@ -130,10 +130,9 @@ class Master:
         return True
 
     def _fail(self, failure: link.Failed) -> None:
+        self._it.ports.abandon()
         self._line.post(failure)
-        if failure.detail and failure.stage != "hook":  # whose output stands in the log
-            logs.write(failure.detail.rstrip("\n") + "\n")
-        logs.say(f"cannot start ({failure.stage}): {failure.reason}")
+        failing.tell(failure)
         self._children.kill_all()
         self._hooks.terminate()
         self._finished = 22

@@ -276,6 +276,13 @@ class Ports:
                     _unlink(port)
         self.ports = self.for_callers
 
+    def abandon(self) -> None:
+        """Remove the paths that were bound here for the first time: the start fails, and nobody else knows of them."""
+        for port in self.ports:
+            if port.fresh and port.address.is_path and port.inode and net.inode_of(port.address) == port.inode:
+                with contextlib.suppress(OSError):  # root has bound it: the next start finds it stale
+                    os.unlink(port.address.path)
+
     def unlink(self) -> None:
         """Remove the paths of UNIX sockets, where they are still this generation's (``vacuum``, or gone for good)."""
         for port in self.ports:

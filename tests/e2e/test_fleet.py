@@ -9,7 +9,16 @@ import pytest
 
 from emperor.control_client import ControlClient
 from tests.clients import HttpClient, LoadGenerator, http_get, refuses
-from tests.harness import command_line, free_port, process_name, touch_file, vassal_text, wait_until, write_app
+from tests.harness import (
+    command_line,
+    free_port,
+    process_name,
+    touch_file,
+    vassal_text,
+    wait_until,
+    write_app,
+    write_file,
+)
 
 
 def sleeping(emperor):
@@ -301,6 +310,27 @@ def test_a_unix_socket_and_its_mode(emperor, app, tmp_path):
     emperor.delete("blog")
     emperor.wait_gone("blog")
     assert not unix.exists()
+
+
+def test_a_start_that_fails_leaves_no_socket_and_a_reload_that_fails_takes_none(emperor, app, tmp_path):
+    unix, more = tmp_path / "x.sock", tmp_path / "more.sock"
+    lines = f"[uwsgi]\nhttp-socket = {unix}\nchdir = {app}\nmodule = app\n"
+    write_app(app, "app", "one")
+    good = (app / "app.py").read_text()
+    (app / "app.py").write_text("import no_such_module\n")
+    emperor.write("blog", lines)
+    emperor.wait_state("blog", "broken")
+    assert not unix.exists()
+    write_file(app / "app.py", good)
+    emperor.touch("blog")
+    emperor.wait_state("blog", "running")
+    assert http_get(str(unix)).text == "one"
+    write_file(app / "app.py", "import no_such_module\n")
+    emperor.write("blog", f"{lines}http-socket = {more}\n")
+    wait_until(lambda: emperor.log.read_text().count("failed (load)") == 2, 10, "the reload to fail")
+    emperor.wait_state("blog", "running")
+    wait_until(lambda: not more.exists(), 10, "the new socket to go")
+    assert http_get(str(unix)).text == "one"
 
 
 def test_an_abstract_socket_and_ipv6(emperor, app):
