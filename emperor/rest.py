@@ -100,7 +100,7 @@ def end_chain(turn: Turn, reason: str, detail: str, *, edited: bool) -> None:
     turn.change(chaining=0)
     alone = turn.vassal.coming is None and not turn.vassal.queued and turn.vassal.next_retry is None and turn.clear
     if edited and alone:
-        turn.say("its file has changed: a new generation takes over")
+        turn.say("its file, or a socket's path, is not what it was: a new generation takes over")
         turn.change(strategy=OVERLAP)
         turn.want()
         return

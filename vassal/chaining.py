@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 
 class Chaining:
-    """`lazy`: the workers load the app themselves, so that a new one has new code. `unedited` looks at the files.
+    """`lazy`: the workers load the app themselves, so that a new one has new code.
 
+    `unedited` looks at the files, and whether the sockets are still at their paths;
     `post` tells the emperor, `renew` asks for a new generation and says why.
     """
 

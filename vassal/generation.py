@@ -29,6 +29,6 @@ class Generation:
     outlet: Outlet
     """Where its lines go."""
     unedited: Callable[[], bool] = lambda: False
-    """Whether the files that were read are still the same; False, too, where that cannot be found out."""
+    """Whether files and paths of sockets are still the same; False, too, where that cannot be found out of a file."""
     restart: Callable[[], None] | None = None
     """By hand only: execute this vassal anew, keeping its listeners."""

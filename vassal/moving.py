@@ -118,7 +118,7 @@ def finish(  # noqa: PLR0913, PLR0917 (what an exec hands over)
         directory=base,
         source=contract.source,
         outlet=places,
-        unedited=files.unedited,
+        unedited=lambda: files.unedited() and bound.in_place(),
         restart=None if end is not None else lambda: alone(contract, bound, environment),
     )
     return Master(generation).run()

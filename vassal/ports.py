@@ -8,6 +8,7 @@ so `bind` is called twice, before and after the identity was taken, and each tim
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import stat
@@ -283,10 +284,22 @@ class Ports:
                 with contextlib.suppress(OSError):  # root has bound it: the next start finds it stale
                     os.unlink(port.address.path)
 
+    def in_place(self) -> bool:
+        """Whether all UNIX sockets are still where callers look for them; one that we may not see counts as there."""
+        return all(_is_in_place(port) for port in self.ports if port.address.is_path)
+
     def unlink(self) -> None:
         """Remove the paths of UNIX sockets, where they are still this generation's (``vacuum``, or gone for good)."""
         for port in self.ports:
             _unlink(port)
+
+
+def _is_in_place(port: Port) -> bool:
+    try:
+        found = os.lstat(port.address.path)
+    except OSError as error:
+        return error.errno not in (errno.ENOENT, errno.ENOTDIR)
+    return f"{found.st_dev}:{found.st_ino}" == port.inode
 
 
 def _unlink(port: Port) -> None:

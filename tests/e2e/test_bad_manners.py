@@ -55,9 +55,11 @@ def test_an_app_with_threads_at_import_serves_and_is_told_what_that_means(empero
     assert "lazy-apps = true" in emperor.vassal_log("blog")
 
 
-def test_a_socket_that_somebody_unlinked_is_bound_anew_at_the_next_reload(emperor, app, tmp_path):
+@pytest.mark.parametrize("strategy", ["overlap", "chain"])
+def test_a_socket_that_somebody_unlinked_is_bound_anew_at_the_next_reload(emperor, app, tmp_path, strategy):
     path = tmp_path / "blog.sock"
-    emperor.write("blog", vassal_text(free_port(), chdir=app) + f"http-socket = {path}\n")
+    options = {"reload-strategy": strategy, "lazy-apps": "true"}
+    emperor.write("blog", vassal_text(free_port(), chdir=app, **options) + f"http-socket = {path}\n")
     emperor.wait_state("blog", "running")
     path.unlink()
     emperor.touch("blog")

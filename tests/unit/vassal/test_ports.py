@@ -79,3 +79,22 @@ def test_who_parks_leaves_no_socket_of_statistics_behind(tmp_path):
     assert (tmp_path / "web").exists()
     assert len(bound.keys()) == len(bound.inodes()) == len(bound.descriptors()) == 1
     bound.close()
+
+
+def test_a_socket_is_in_place_until_it_is_gone_or_another_and_also_where_it_cannot_be_seen(tmp_path, monkeypatch):
+    path = tmp_path / "blog.sock"
+    bound = ports.Ports(settings(tmp_path, f"http-socket = {path}", "http-socket = 127.0.0.1:0"), str(tmp_path), [])
+    bound.bind(as_root=False)
+    assert bound.in_place()
+    with monkeypatch.context() as patch:
+
+        def hidden(_path):
+            raise PermissionError(13, "Permission denied")
+
+        patch.setattr(ports.os, "lstat", hidden)
+        assert bound.in_place()
+    path.rename(tmp_path / "kept")
+    assert not bound.in_place()
+    path.touch()
+    assert not bound.in_place()
+    bound.close()
