@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import io
 import json
 import os
 import shutil
@@ -117,6 +118,8 @@ def _width() -> int:
 @click.version_option(__version__, prog_name="emperor")
 def main() -> None:
     """Supervise a fleet of Python web apps: one configuration file is one app."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without UTF-8, and a name that needs it
 
 
 def _parse_sets(_context: click.Context, _parameter: click.Parameter, values: Sequence[str]) -> tuple[Any, ...]:

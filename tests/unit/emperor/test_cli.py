@@ -29,6 +29,7 @@ class Fleet:
 
     def __init__(self):
         self.calls = []
+        self.more = ()
         self.log = None
         self.owner = ANYBODY
 
@@ -43,7 +44,7 @@ class Fleet:
     async def status(self, names):
         self._outcomes(names or ())
         facts = {"state": "running", "since": 0.0, "pid": os.getpid(), "rss": None}
-        return [{"name": name, **facts} for name in names or ("good", "bad")]
+        return [{"name": name, **facts} for name in names or ("good", "bad", *self.more)]
 
     async def reload(self, names, *, wait, strategy):
         self.calls.append((names, wait, strategy))
@@ -103,6 +104,18 @@ def test_status_is_a_table_a_detail_or_json(emperor):
     assert [row["name"] for row in rows] == ["good", "bad"]
     assert rows[0]["rss"] > 1 << 20
     assert [row["name"] for row in json.loads(emperor("status", "bad", "--json").stdout)] == ["bad"]
+
+
+def test_a_terminal_without_utf8_gets_what_it_can_show(fleet, tmp_path):
+    path = tmp_path / "control.sock"
+    fleet.more = ("caf\xe9 \u20ac",)
+    command = [sys.executable, "-c", "from emperor.cli import main; main()", "status", "--control", str(path)]
+    with served(path, fleet):
+        done = subprocess.run(
+            command, env={**os.environ, "PYTHONIOENCODING": "latin-1"}, capture_output=True, timeout=30, check=False
+        )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"caf\xe9 \\u20ac  running" in done.stdout
 
 
 def completed(arguments, start):
