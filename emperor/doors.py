@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from emperor import room
 from emperor.listeners import OURS, Kept
 from emperor.names import file_name
-from vassal import net
+from vassal import bound, net
 
 if TYPE_CHECKING:
     import asyncio
@@ -51,6 +51,9 @@ class Doors:
         self._tyrant = settings.tyrant and os.geteuid() == 0
         self._called = called
         self._say = say
+        # The doors of an emperor that was killed are all there, and dead; nor may a tenant who locks the directory for
+        # ever hold this one up.
+        self._options = net.BindOptions(wait=False, bound=bound.Table().holds)
         self._watched: dict[str, list[int]] = {}
         self._made: dict[str, tuple[str, str]] = {}
         """Vassal -> path and ``device:inode`` of the socket that was bound here."""
@@ -95,7 +98,7 @@ class Doors:
         try:
             address = net.parse(path, "/")
             room.require(2 * room.KEPT)  # whoever is woken needs room, too
-            sock = net.bind(address, net.BindOptions(wait=False), MODE)  # a tenant could hold that lock for ever
+            sock = net.bind(address, self._options, MODE)
             net.listen(sock, BACKLOG, address.key)
         except net.AddressError as error:
             self._fail(name, manifest, str(error))

@@ -13,16 +13,19 @@ import fcntl
 import os
 import socket
 import stat
-import sys
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vassal import bound
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SUN_PATH_MAX = 107
 """Bytes of a UNIX socket's path (``sun_path`` less its NUL; unix(7))."""
 LOCK_PATIENCE = 1.0
 """Seconds to wait for another process that binds in the same directory; then go on without the lock."""
-_UNCONNECTED = "01"
-"""``St`` in /proc/net/unix of a socket that listens, or is only bound (SS_UNCONNECTED of linux/net.h)."""
 
 
 class AddressError(Exception):
@@ -75,12 +78,14 @@ class Listener:
 class BindOptions:
     """Socket options that must be set before ``bind``.
 
-    `wait`: for others who bind in the same directory just now; they hold its lock, for as long as they like.
+    `wait`: for others who bind in the same directory just now; they hold its lock, for as long as they like. `bound`:
+    tells whether a UNIX path is held by a socket that refuses connections.
     """
 
     reuse_port: bool = False
     freebind: bool = False
     wait: bool = True
+    bound: Callable[[str], bool] = bound.holds
 
 
 def parse(text: str, base: str) -> Address:
@@ -140,7 +145,7 @@ def bind(address: Address, options: BindOptions, mode: int | None = None) -> soc
     sock = socket.socket(address.family, socket.SOCK_STREAM)
     try:
         if address.is_path:
-            _bind_path(sock, address, mode, wait=options.wait)
+            _bind_path(sock, address, mode, options)
         else:
             _set_options(sock, address, options)
             sock.bind(address.target)
@@ -189,13 +194,13 @@ def listen(sock: socket.socket, backlog: int, address: str) -> None:
         raise AddressError(f"cannot listen on {address}: {error.strerror}") from None
 
 
-def _bind_path(sock: socket.socket, address: Address, mode: int | None, *, wait: bool) -> None:
+def _bind_path(sock: socket.socket, address: Address, mode: int | None, options: BindOptions) -> None:
     path = address.path
-    directory = _open_directory(os.path.dirname(path)) if wait else None
+    directory = _open_directory(os.path.dirname(path)) if options.wait else None
     try:
         if directory is not None:
             _lock(directory)
-        _clear_stale(path, address)
+        _clear_stale(path, address, options.bound)
         # The mode is set by the umask: chmod after bind would leave a moment with too much or too little.
         before = os.umask(0o777 & ~mode) if mode is not None else None
         try:
@@ -231,20 +236,20 @@ def _lock(directory: int) -> None:
             return
 
 
-def _clear_stale(path: str, address: Address) -> None:
+def _clear_stale(path: str, address: Address, bound: Callable[[str], bool]) -> None:
     try:
         found = os.lstat(path)
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(found.st_mode):
         raise AddressError(f"cannot bind {path}: a file that is not a socket is in the way; move it away")
-    if is_served(path):
+    if is_served(path, bound):
         raise AddressError(f"address {address.key} is already in use", in_use=address.key)
     os.unlink(path)
 
 
-def is_served(path: str) -> bool:
-    """Tell whether some socket is still bound to the UNIX path `path`, listening or not."""
+def is_served(path: str, bound: Callable[[str], bool] = bound.holds) -> bool:
+    """Tell whether some socket is still bound to the UNIX path `path`, listening or not. `bound`: see `BindOptions`."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)  # noqa: FBT003 (the socket's own signature)
         try:
@@ -252,26 +257,13 @@ def is_served(path: str) -> bool:
         except (ConnectionRefusedError, PermissionError):
             # Also what a socket answers that is bound but does not listen yet: a vassal that starts just now. Or it is
             # another user's, who lets nobody in: who may write its directory could remove it all the same.
-            return _bound_in_kernel(path)
+            return bound(path)
         except FileNotFoundError:
             return False
         except OSError as error:
             # EAGAIN: a full backlog, EPROTOTYPE: a datagram socket. Both are somebody's.
             return error.errno in (errno.EAGAIN, errno.EPROTOTYPE)
         return True
-
-
-def _bound_in_kernel(path: str) -> bool:
-    """Tell whether a socket waits at `path`, or is bound there and may come to it.
-
-    An accepted connection bears its listener's path, too, and may outlive it for as long as its request takes.
-    """
-    try:
-        with open("/proc/net/unix", encoding=sys.getfilesystemencoding(), errors="surrogateescape") as table:
-            found = [line for line in table if line.rstrip("\n").endswith(" " + path)]
-    except OSError:
-        return False
-    return any(line.split(maxsplit=6)[5:6] == [_UNCONNECTED] for line in found)
 
 
 def inode_of(address: Address) -> str:

@@ -25,6 +25,7 @@ EMPEROR_FROM_VASSAL = {
     "vassal.config",
     "vassal.identity",
     "vassal.link",
+    "vassal.bound",
     "vassal.net",
     "vassal.sessions",
     "vassal.streams",
