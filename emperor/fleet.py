@@ -276,10 +276,11 @@ class Fleet:
     def _spawn(self, name: str, number: int, manifest: Manifest, purpose: states.Purpose) -> None:
         uid = -1
         if purpose is states.Purpose.UNLINK:
-            uid = self.spared.uids.get(name, -1)
+            spared = self.spared.of(name) if self.vassals[name].ending else ()
+            uid = self.spared.uids.get(name, -1) if spared else -1
             kept = self._leftovers.take(name, uid)
             uid = kept[0].uid if kept else uid
-            if not kept and not self.spared.of(name):
+            if not kept and not spared:
                 self._queue.append((name, states.Exited(number, "had nothing to do")))
                 return
         elif purpose is states.Purpose.JOBS:
@@ -307,7 +308,7 @@ class Fleet:
         )
         if purpose is states.Purpose.UNLINK:
             mercy = self.vassals[name].limits.mercy
-            contract = dataclasses.replace(contract, kept=self.spared.of(name), offers_uid=uid, mercy=mercy)
+            contract = dataclasses.replace(contract, kept=spared, offers_uid=uid, mercy=mercy)
         descriptors = [] if purpose is states.Purpose.UNLINK else [entry.sock.fileno() for entry in kept]
         run.send(contract, [*descriptors, log])  # a fresh link is empty: no waiting
         os.close(log)

@@ -131,14 +131,14 @@ def fail(turn: Turn, event: Failed) -> None:
         turn.drain(shut=True)
         return
     if event.stage == "collision":
-        turn.act(ShutListeners())
         if turn.vassal.failures == 0 and turn.coming.purpose is not Purpose.JOBS:
             # What was in its way is gone now (the listeners of another user, whose vassal this was); but only once.
             turn.say(f"generation {event.gen} cannot take over its addresses ({event.reason}): starting anew")
             turn.drop_coming(kill=True)
-            turn.change(failures=1)
+            turn.change(failures=1, shut=True)
             turn.want()
             return
+        turn.act(ShutListeners())
     lose_coming(turn, event.stage, event.reason, event.detail, kill=True, held=bool(event.holder))
 
 

@@ -218,6 +218,11 @@ class Vassal:
         return self.state is State.PARKED and not self.called
 
     @property
+    def ending(self) -> bool:
+        """Whether no generation is to follow: its file is gone, or it is to stay stopped."""
+        return self.gone or self.held
+
+    @property
     def wake_at(self) -> float | None:
         """When a parked vassal's next cron job is due (monotonic seconds)."""
         return self.alarms.get((Alarm.WAKE, 0))

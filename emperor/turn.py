@@ -85,11 +85,13 @@ class Turn(Ledger):
                     self.enqueue()
         elif self.clear and vassal.listens:
             self.enqueue()
+        elif self.clear and vassal.shut:
+            # Another user may start next, who could not remove a path of the former one's from a sticky directory.
+            self.change(state=State.STOPPING, shut=False)
+            self.act(ShutListeners())
+            self.tidy_up()
         elif self.clear:
             self.change(state=State.WAITING)
-            if vassal.shut:
-                self.change(shut=False)
-                self.act(ShutListeners())
             self.enqueue()
         else:
             self.change(state=State.STOPPING)
@@ -315,7 +317,7 @@ class Turn(Ledger):
     def proceed(self) -> None:
         """Something that may have been in the way has moved: end, or start, if it was this that we waited for."""
         vassal = self.vassal
-        if vassal.state is State.STOPPING and (vassal.gone or vassal.held):
+        if vassal.state is State.STOPPING and vassal.ending:
             if vassal.leaving:
                 return
             if not vassal.tidy:
@@ -336,7 +338,7 @@ class Turn(Ledger):
             self.want()
 
     def tidy_up(self) -> None:
-        """Let a child remove the paths of the sockets: no generation is left that could."""
+        """Let a child remove the paths of the sockets, as whoever had them: no generation is left that could."""
         number = self.vassal.next_number
         self.change(tidy=True, next_number=number + 1)
         patience = TIDY_PATIENCE + self.bounded(self.vassal.limits.mercy)  # it may have daemons to end

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.clients import refuses
+from tests.clients import http_get, refuses
 from tests.e2e.asking import APPS, ask, inspector_text
 from tests.e2e.realm import Realm, fork_server, listening_inode, own, processes_of
 from tests.harness import free_port, touch_file, wait_until, write_file
@@ -123,6 +123,30 @@ def test_a_new_uid_gets_new_listeners(realm):
     realm.emperor.wait_state("app", "running")
     assert ask(port, "identity")["uids"][0] == later.pw_uid
     assert listening_inode(port) != before
+
+
+@pytest.mark.parametrize("former", ["root", "user"])
+def test_a_new_uid_gets_its_socket_in_a_sticky_directory(realm, former):
+    """Where nobody but its owner may remove a file: in /tmp, where many have their sockets."""
+    sticky = realm.path / "sticky"
+    sticky.mkdir()
+    sticky.chmod(0o1777)
+    socket = sticky / "app.sock"
+    text = f"http-socket = {socket}\nmodule = app\nchdir = {realm.path}\n"
+    (realm.path / "app.py").write_text("def application(e, s):\n    s('200 OK', [])\n    return [b'here']\n")
+    user = realm.new_user()
+    uid = "" if former == "root" else f"uid = {user.pw_name}\n"
+    realm.drop("app", f"[uwsgi]\n{text}{uid}")
+    realm.emperor.wait_state("app", "running")
+    later = realm.new_user()
+    realm.drop("app", f"[uwsgi]\n{text}uid = {later.pw_name}\n")
+    wait_until(lambda: (realm.emperor.status("app") or {}).get("uid") == later.pw_uid, 30, "the new user's app")
+    realm.emperor.wait_state("app", "running")
+    assert http_get(str(socket)).text == "here"
+    assert socket.stat().st_uid == later.pw_uid
+    realm.emperor.delete("app")
+    realm.emperor.wait_gone("app")
+    assert not socket.exists()
 
 
 # --- files that others can write -------------------------------------------------------------------------------------

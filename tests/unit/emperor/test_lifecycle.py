@@ -329,16 +329,20 @@ def test_a_collision_is_reloaded_by_drain():
     assert life.state is State.STOPPING
     assert life.vassal.leaving[1].phase is Phase.RETIRING
     life.feed(states.Exited(1, "exited"))
-    assert [type(one) for one in life.actions] == [states.ShutListeners, states.Enqueue]
+    assert [type(one) for one in life.actions] == [states.ShutListeners, states.Spawn]
+    assert life.did(states.Spawn)[0].purpose is states.Purpose.UNLINK, "the next one may not be able to"
+    life.feed(states.Exited(3, "had nothing to do"))
+    assert [type(one) for one in life.actions] == [states.Enqueue]
     assert life.up().state is State.RUNNING
 
 
 def test_a_collision_with_what_nobody_serves_shuts_it_down():
-    life = Life().feed(states.Slot(), states.Failed(1, "collision", "why"))
+    life = Life().feed(states.Slot(), states.Failed(1, "collision", "why"), states.Exited(1, "exited"))
     assert life.did(states.ShutListeners)
-    life.feed(states.Exited(1, "exited"))
+    assert life.did(states.Spawn)[0].purpose is states.Purpose.UNLINK
+    life.feed(states.Exited(2, "exited"))
     assert life.state is State.WAITING, "what was in its way is gone"
-    life.feed(states.Slot(), states.Failed(2, "collision", "why"))
+    life.feed(states.Slot(), states.Failed(3, "collision", "why"))
     assert life.state is State.BACKOFF, "but a vassal that says so again and again has to wait"
 
 
@@ -346,9 +350,10 @@ def test_a_parked_vassal_that_collides_with_its_former_owner_is_looked_at_anew()
     life = parked().feed(states.Touched(manifest(2)), states.Slot())
     number = life.vassal.coming.number
     life.feed(states.Failed(number, "collision", "the listeners are another user's"), states.Exited(number, "exited"))
+    life.feed(states.Exited(number + 1, "exited"))  # it has unlinked the sockets
     life.feed(states.Slot())
     assert life.did(states.Spawn)[0].purpose is states.Purpose.INSPECT
-    assert life.feed(states.Parking(number + 1), states.Exited(number + 1, "exited")).state is State.PARKED
+    assert life.feed(states.Parking(number + 2), states.Exited(number + 2, "exited")).state is State.PARKED
 
 
 @pytest.mark.parametrize("by_command", [True, False])
