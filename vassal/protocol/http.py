@@ -236,16 +236,17 @@ class HttpProtocol:
             # An offer to speak something else (h2c, WebSocket) is declined by answering in HTTP/1.1 (RFC 9110 section
             # 7.8). llhttp has stopped behind the head, which is all we gave it.
             pass
-        except httptools.HttpParserInvalidMethodError:
-            # Which methods there are is the app's to know. llhttp has a list, and stops before the first field; what
-            # follows it reads alike for all but CONNECT.
+        except httptools.HttpParserError as error:
+            # Which methods there are is the app's to know. llhttp has a list, with names of RTSP that it does not take
+            # in HTTP, and stops before the first field; what follows it reads alike for all but CONNECT.
             method, _, rest = head.partition(b" ")
+            unknown = isinstance(error, httptools.HttpParserInvalidMethodError)
+            if method in METHODS or (method == b"CONNECT" and not unknown):
+                raise Refused(400, f"not HTTP: {error}") from None
             if _METHOD(method) is None:
                 raise Refused(501, "unknown method") from None
             self._split(b"POST " + rest, environ, reusable=reusable)
             return
-        except httptools.HttpParserError as error:
-            raise Refused(400, f"not HTTP: {error}") from None
         else:
             if reader.problem or head.count(b"\n", 0, -2) - 1 > MAX_HEADERS:
                 raise Refused(400 if reader.problem else 431, reader.problem or "too many header fields")
