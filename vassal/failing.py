@@ -30,17 +30,16 @@ def post(end: link.End, record: link.Record, fds: Sequence[int] = ()) -> None:
         return
 
 
-def tell(failure: link.Failed) -> None:
+def tell(stage: str, reason: str, detail: str) -> None:
     """Say in the log why the start failed."""
-    if failure.detail and failure.stage != "hook":  # whose output stands in the log
-        logs.write(failure.detail.rstrip("\n") + "\n")
-    logs.say(f"cannot start ({failure.stage}): {failure.reason}")
+    if detail and stage != "hook":  # whose output stands in the log
+        logs.write(detail.rstrip("\n") + "\n")
+    logs.say(f"cannot start ({stage}): {reason}")
 
 
 def fail(end: link.End | None, error: StartError) -> int:
     """Tell the log and the emperor that the start failed; return the exit status."""
-    detail = error.detail.rstrip() if error.stage != "hook" else ""  # its output stands in the log
-    logs.say(f"cannot start ({error.stage}): {error}" + (f"\n{detail}" if detail else ""))
+    tell(error.stage, str(error), error.detail)
     if end is not None:
         post(end, link.failure(error.stage, str(error), error.detail))
     return FAILED

@@ -132,7 +132,7 @@ class Master:
     def _fail(self, failure: link.Failed) -> None:
         self._it.ports.abandon()
         self._line.post(failure)
-        failing.tell(failure)
+        failing.tell(failure.stage, failure.reason, failure.detail)
         self._children.kill_all()
         self._hooks.terminate()
         self._finished = 22
