@@ -125,7 +125,7 @@ def judge(path: str, build: Build) -> tuple[list[Note], list[Claim]]:
     look = _Look(os.path.dirname(path), build)
     for field, entry, value in winners(build):
         look.take(field, entry, value)
-    if not works(build.values.get, build.values):
+    if not works(build.values.get):
         look.notes.append(Note(path, None, "error", None, NO_WORK))
     if any(build.values.get(name) for name in APPS) and not build.values.get("sockets"):
         look.notes.append(Note(path, None, "warning", "socket", NO_SOCKET))

@@ -233,7 +233,7 @@ class Start:
         for note in loaded.notes:
             place = f"{note.file}:{note.line}" if note.line else note.file
             logs.say(f"{place}: {note.level}: {note.message}")
-        if not works(lambda name: getattr(loaded.settings, name), Settings.__slots__):
+        if not works(lambda name: getattr(loaded.settings, name)):
             raise ConfigError(contract.source, None, None, NO_WORK)
         self._files = loaded.files
         self._given = tuple((entry.option, entry.value) for entry in loaded.entries)

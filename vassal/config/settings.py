@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
 APPS = ("module", "wsgi_file", "mount")
 """Fields that name an app."""
@@ -36,14 +36,6 @@ NO_WORK = "it names no app (module, wsgi-file, mount) and nothing else to serve 
 """What is said of a file that would take a site down by its success."""
 NO_SOCKET = "no socket is named, so nobody can call this app: set http-socket or socket"
 """What is said of an app without any."""
-
-
-def works(values: Callable[[str], object], fields: Iterable[str]) -> bool:
-    """Whether a vassal has anything to do by the `values` of the given `fields`."""
-    return any(
-        values(name) for name in fields if name in APPS or name in _BESIDE or name.startswith(("hook_", "exec_"))
-    )
-
 
 Texts = tuple[str, ...]
 Pairs = tuple[tuple[str, str], ...]
@@ -256,3 +248,11 @@ class Settings:
     exec_as_root: Texts = ()
     exec_as_user_atexit: Texts = ()
     touch_exec: Pairs = ()
+
+
+_WORK = tuple(name for name in Settings.__slots__ if name in (*APPS, *_BESIDE) or name.startswith(("hook_", "exec_")))
+
+
+def works(values: Callable[[str], object]) -> bool:
+    """Whether a vassal has anything to do by the `values` of its fields (false for one that is not set)."""
+    return any(values(name) for name in _WORK)
