@@ -6,11 +6,11 @@ life, and what has become of its file is looked at.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
-import socket
 import stat
+
+from vassal import net
 
 
 class ControlError(Exception):
@@ -51,7 +51,7 @@ def remove_stale(path: str) -> None:
     """Make room for bind: what a killed emperor left is removed, what answers is not.
 
     Raises:
-        ControlInUse: If somebody listens there (whose lock file was removed by hand).
+        ControlInUse: If somebody is bound there (whose lock file was removed by hand).
         ControlError: If something other than a socket lies there.
     """
     try:
@@ -60,10 +60,7 @@ def remove_stale(path: str) -> None:
         return
     if not stat.S_ISSOCK(facts.st_mode):
         raise ControlError(f"cannot make the control socket: {path} exists and is no socket; give another --control")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)  # noqa: FBT003  # the method takes it by position only
-        refused = probe.connect_ex(path)
-    if refused != errno.ECONNREFUSED:  # 0: it answers; EAGAIN: its queue is full; EACCES: not ours to judge
+    if net.is_served(path):
         raise ControlInUse(_in_use(path))
     os.unlink(path)
 

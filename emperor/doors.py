@@ -53,7 +53,7 @@ class Doors:
         self._say = say
         # The doors of an emperor that was killed are all there, and dead; nor may a tenant who locks the directory for
         # ever hold this one up.
-        self._options = net.BindOptions(wait=False, bound=bound.Table().holds)
+        self._options = net.BindOptions(wait=False, holds=bound.Table().holds)
         self._watched: dict[str, list[int]] = {}
         self._made: dict[str, tuple[str, str]] = {}
         """Vassal -> path and ``device:inode`` of the socket that was bound here."""

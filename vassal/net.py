@@ -78,14 +78,14 @@ class Listener:
 class BindOptions:
     """Socket options that must be set before ``bind``.
 
-    `wait`: for others who bind in the same directory just now; they hold its lock, for as long as they like. `bound`:
+    `wait`: for others who bind in the same directory just now; they hold its lock, for as long as they like. `holds`:
     tells whether a UNIX path is held by a socket that refuses connections.
     """
 
     reuse_port: bool = False
     freebind: bool = False
     wait: bool = True
-    bound: Callable[[str], bool] = bound.holds
+    holds: Callable[[str], bool] = bound.holds
 
 
 def parse(text: str, base: str) -> Address:
@@ -200,7 +200,7 @@ def _bind_path(sock: socket.socket, address: Address, mode: int | None, options:
     try:
         if directory is not None:
             _lock(directory)
-        _clear_stale(path, address, options.bound)
+        _clear_stale(path, address, options.holds)
         # The mode is set by the umask: chmod after bind would leave a moment with too much or too little.
         before = os.umask(0o777 & ~mode) if mode is not None else None
         try:
@@ -236,20 +236,20 @@ def _lock(directory: int) -> None:
             return
 
 
-def _clear_stale(path: str, address: Address, bound: Callable[[str], bool]) -> None:
+def _clear_stale(path: str, address: Address, holds: Callable[[str], bool]) -> None:
     try:
         found = os.lstat(path)
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(found.st_mode):
         raise AddressError(f"cannot bind {path}: a file that is not a socket is in the way; move it away")
-    if is_served(path, bound):
+    if is_served(path, holds):
         raise AddressError(f"address {address.key} is already in use", in_use=address.key)
     os.unlink(path)
 
 
-def is_served(path: str, bound: Callable[[str], bool] = bound.holds) -> bool:
-    """Tell whether some socket is still bound to the UNIX path `path`, listening or not. `bound`: see `BindOptions`."""
+def is_served(path: str, holds: Callable[[str], bool] = bound.holds) -> bool:
+    """Tell whether some socket is still bound to the UNIX path `path`, listening or not. `holds`: see `BindOptions`."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)  # noqa: FBT003 (the socket's own signature)
         try:
@@ -257,7 +257,7 @@ def is_served(path: str, bound: Callable[[str], bool] = bound.holds) -> bool:
         except (ConnectionRefusedError, PermissionError):
             # Also what a socket answers that is bound but does not listen yet: a vassal that starts just now. Or it is
             # another user's, who lets nobody in: who may write its directory could remove it all the same.
-            return bound(path)
+            return holds(path)
         except FileNotFoundError:
             return False
         except OSError as error:
