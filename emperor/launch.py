@@ -25,11 +25,9 @@ CLIENT_FD = 3
 WITHHELD = ("LD_PRELOAD", "LD_AUDIT", "GLIBC_TUNABLES")
 """The variables that it does not get of ours: they would change its code, and so that of all vassals. The others it has
 for them: a vassal writes each that it has to set to pages of its own."""
-_waiting: list[Launched] = []
-
-
 EARLY = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 """Signals that mean something to an emperor that is there, and would end one that is not yet."""
+_waiting: list[Launched] = []
 
 
 @dataclass(slots=True)

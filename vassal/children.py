@@ -27,9 +27,8 @@ if TYPE_CHECKING:
 
 SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1)
 """What a master catches, and a worker gets back at its default."""
-
-
 _FORK_WARNS = sys.version_info >= (3, 12)
+"""Whether os.fork speaks of threads."""
 
 
 @dataclass(slots=True)
